@@ -2,6 +2,7 @@
 //!
 //! No client and no runtime: the operator, the runner and the command line share it.
 
+pub mod contract;
 mod job;
 
 pub use job::*;

@@ -1,7 +1,7 @@
 //! The validated job: what the runner and the operator work with once a manifest has been parsed.
 //!
 //! Every default is filled in and every text is parsed into its meaning here; nothing behind this type looks at the raw
-//! spec again. [`Job::from_spec`](crate::validate) is the only way from one to the other.
+//! spec again. Validation is the only way from one to the other.
 
 mod location;
 mod name;
