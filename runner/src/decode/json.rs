@@ -29,6 +29,8 @@ mod scan;
 mod value;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 /// The columns of JSON messages.

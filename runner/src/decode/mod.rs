@@ -21,11 +21,11 @@ mod binary;
 pub mod dead_letter;
 mod json;
 pub mod kafka_columns;
-mod text;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod types;
 
 /// The column of the formats `text` and `binary`.

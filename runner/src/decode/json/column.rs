@@ -17,8 +17,8 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use millrace_crds::{DataType, Field};
 
-use crate::decode::types;
 use super::object::ObjectFields;
+use crate::decode::types;
 
 /// One column under construction, of any type.
 pub(super) struct Column {

@@ -22,11 +22,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
             return None;
         }
         let digit = i64::from(digit - b'0');
-        value = if index < 18 {
-            value * 10 - digit
-        } else {
-            value.checked_mul(10)?.checked_sub(digit)?
-        };
+        value = if index < 18 { value * 10 - digit } else { value.checked_mul(10)?.checked_sub(digit)? };
     }
     // Summed up below zero, where the range is one larger.
     if negative { Some(value) } else { value.checked_neg() }
@@ -59,8 +55,7 @@ pub(super) fn special_double(text: &[u8]) -> Option<f64> {
 
 /// Up to 15 digits without an exponent: digits and power of ten are exact doubles, so one division rounds correctly.
 fn short_double(text: &[u8]) -> Option<f64> {
-    const POWERS: [f64; 16] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
     let (negative, rest) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),

@@ -101,11 +101,6 @@ impl<'a> Scanner<'a> {
         self.pos == self.text.len()
     }
 
-    /// The position in bytes.
-    pub(super) fn position(&self) -> usize {
-        self.pos
-    }
-
     /// Reads the literal that [`Scanner::token`] announced.
     pub(super) fn literal(&mut self, word: &'static str) -> Result<(), Fault> {
         if !self.text[self.pos..].starts_with(word.as_bytes()) {

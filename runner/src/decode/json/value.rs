@@ -178,9 +178,7 @@ impl Values {
             Self::Binary(values) => literal::base64(&bytes, &mut values.data).map(|()| values.end()),
             Self::String(_) | Self::Array { .. } | Self::Map { .. } | Self::Struct { .. } => None,
         };
-        pushed.ok_or_else(|| {
-            FaultAt::value(format!("expected {}, found \"{}\"", self.type_name(), excerpt(&bytes)))
-        })
+        pushed.ok_or_else(|| FaultAt::value(format!("expected {}, found \"{}\"", self.type_name(), excerpt(&bytes))))
     }
 
     /// The type as a reason names it.
