@@ -26,12 +26,15 @@ mod fault;
 mod literal;
 mod object;
 mod scan;
+mod text;
 mod value;
 
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;
 
 /// The columns of JSON messages.
 pub(super) struct JsonColumns {

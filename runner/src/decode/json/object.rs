@@ -9,7 +9,8 @@ use millrace_crds::Field;
 
 use super::column::Column;
 use super::fault::{Fault, FaultAt};
-use super::scan::{Scanner, Text};
+use super::scan::Scanner;
+use super::text::Text;
 use crate::decode::types;
 
 /// From this many fields on, a name out of order is looked up by its hash.

@@ -22,7 +22,8 @@ use std::collections::HashSet;
 use super::column::{Bytes, Column, Values};
 use super::fault::{Fault, FaultAt, excerpt};
 use super::literal;
-use super::scan::{Scanner, Text, Token};
+use super::scan::{Scanner, Token};
+use super::text::Text;
 
 /// Up to this many keys of a map are compared in pairs, without a hash set.
 const FEW_KEYS: usize = 16;
