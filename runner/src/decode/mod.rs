@@ -193,12 +193,13 @@ impl SourceDecoder {
 /// Counts the bytes anew instead of trusting [`Fetched::bytes`]: an offset past 32 bits would corrupt a batch silently.
 fn check_size(fetched: &Fetched) -> Result<(), DecodeError> {
     let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let topics = fetched.messages.len().saturating_mul(fetched.partition.topic.len());
     let mut bytes: usize = 0;
     for index in 0..fetched.messages.len() {
         let message = fetched.messages.message(index);
         bytes = bytes.saturating_add(length(message.key)).saturating_add(length(message.payload));
     }
-    if bytes > MAX_FETCH_BYTES {
+    if bytes.max(topics) > MAX_FETCH_BYTES {
         return Err(DecodeError::TooLarge { partition: fetched.partition.clone(), bytes });
     }
     Ok(())
