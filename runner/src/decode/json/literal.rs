@@ -283,7 +283,7 @@ fn time_and_zone(text: &[u8]) -> Option<(i64, Option<i64>)> {
                 return None;
             }
             for place in 0..6 {
-                let digit = if place < length { digits[place] - b'0' } else { 0 };
+                let digit = digits[..length].get(place).map_or(0, |digit| digit - b'0');
                 micros = micros * 10 + i64::from(digit);
             }
             rest = &digits[length..];

@@ -162,10 +162,11 @@ impl Values {
         let bytes = text.bytes();
         let pushed = match self {
             Self::Boolean(values) => match &*bytes {
-                b"true" => Some(values.append(true)),
-                b"false" => Some(values.append(false)),
+                b"true" => Some(true),
+                b"false" => Some(false),
                 _ => None,
-            },
+            }
+            .map(|value| values.append(value)),
             Self::TinyInt(values) => push(values, literal::integer(&bytes).and_then(|value| value.try_into().ok())),
             Self::SmallInt(values) => push(values, literal::integer(&bytes).and_then(|value| value.try_into().ok())),
             Self::Int(values) => push(values, literal::integer(&bytes).and_then(|value| value.try_into().ok())),

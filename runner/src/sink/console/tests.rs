@@ -62,7 +62,7 @@ only showing top 1 row
 ";
     let columns = orders().columns().to_vec();
     let renamed = batch(vec![("id", columns[0].clone()), ("cus", columns[1].clone())]);
-    assert_eq!(ConsoleTable::render(&renamed.schema(), &[renamed.clone()], 1, Some(20)), expected);
+    assert_eq!(ConsoleTable::render(&renamed.schema(), std::slice::from_ref(&renamed), 1, Some(20)), expected);
     let mut table = ConsoleTable::new(&renamed.schema(), 4, Some(3));
     table.push(&renamed);
     assert!(!table.to_text().contains("only showing"));
@@ -77,7 +77,8 @@ only showing top 1 row
         table.to_text()
     );
     assert!(
-        ConsoleTable::render(&renamed.schema(), &[renamed.clone()], 0, None).ends_with("only showing top 0 rows\n")
+        ConsoleTable::render(&renamed.schema(), std::slice::from_ref(&renamed), 0, None)
+            .ends_with("only showing top 0 rows\n")
     );
 }
 
@@ -107,7 +108,7 @@ fn a_batch_is_printed_under_its_number() {
 #[test]
 fn wide_characters_keep_the_columns_straight() {
     let names = batch(vec![("n", Arc::new(StringArray::from(vec!["日本", "é", "abcde"])) as ArrayRef)]);
-    let text = ConsoleTable::render(&names.schema(), &[names.clone()], 20, Some(20));
+    let text = ConsoleTable::render(&names.schema(), std::slice::from_ref(&names), 20, Some(20));
     assert_eq!(text, "+-----+\n|    n|\n+-----+\n| 日本|\n|    é|\n|abcde|\n+-----+\n");
 }
 
