@@ -1,5 +1,7 @@
 //! Where rows go: staged while an epoch is open, published after it was decided.
 
+pub mod console;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
