@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 /// The functions that read the clock; they are volatile for the optimizer, which must not fold them, but a replay
@@ -22,12 +24,25 @@ pub(super) const CLOCK_FUNCTIONS: [&str; 2] = ["now", "current_date"];
 const UTC: &str = "UTC";
 
 /// The batch time of the micro-batch that is running, in microseconds since the epoch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct BatchClock(Arc<AtomicI64>);
+
+const UNSET: i64 = i64::MIN;
+
+impl Default for BatchClock {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(UNSET)))
+    }
+}
 
 impl BatchClock {
     pub(super) fn set(&self, micros: i64) {
         self.0.store(micros, Ordering::Release);
+    }
+
+    /// Sets a clock that stands still: only the first time counts.
+    pub(super) fn start(&self, micros: i64) {
+        self.0.compare_exchange(UNSET, micros, Ordering::AcqRel, Ordering::Acquire).ok();
     }
 
     fn get(&self) -> i64 {
@@ -35,8 +50,29 @@ impl BatchClock {
     }
 
     /// `now()`, `current_timestamp`, `current_date` and `today()` on this clock.
-    pub(super) fn functions(&self) -> [ScalarUDF; 2] {
-        [Reading::Now, Reading::Today].map(|reading| ScalarUDF::from(ClockFunction::new(self.clone(), reading)))
+    pub(super) fn functions(&self) -> [Arc<ScalarUDF>; 2] {
+        [Reading::Now, Reading::Today]
+            .map(|reading| Arc::new(ScalarUDF::from(ClockFunction::new(self.clone(), reading))))
+    }
+
+    /// The same plan, reading this clock: for a query that does not run in step with the micro-batches.
+    pub(super) fn rebind(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let functions = self.functions();
+        plan.transform_up_with_subqueries(|node| {
+            node.map_expressions(|expr| {
+                expr.transform_up(|expr| {
+                    let Expr::ScalarFunction(called) = &expr else { return Ok(Transformed::no(expr)) };
+                    match functions.iter().find(|function| function.name() == called.name()) {
+                        Some(mine) => {
+                            let call = ScalarFunction::new_udf(Arc::clone(mine), Vec::new());
+                            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+                        }
+                        None => Ok(Transformed::no(expr)),
+                    }
+                })
+            })
+        })
+        .data()
     }
 }
 

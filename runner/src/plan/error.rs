@@ -52,8 +52,7 @@ impl fmt::Display for Position {
         const BEFORE: usize = 50;
         const SHOWN: usize = 100;
         let start = self.column.saturating_sub(1 + BEFORE);
-        let cut: String =
-            self.text.chars().skip(start).take(SHOWN).map(|c| if c == '\t' { ' ' } else { c }).collect();
+        let cut: String = self.text.chars().skip(start).take(SHOWN).map(|c| if c == '\t' { ' ' } else { c }).collect();
         let (lead, tail) = (if start > 0 { "…" } else { "" }, self.text.chars().count() > start + SHOWN);
         let indent = self.column - 1 - start + lead.chars().count();
         write!(f, "line {}, column {}:", self.line, self.column)?;
@@ -108,7 +107,9 @@ impl fmt::Display for PlanError {
 pub enum RunError {
     /// A row's value does not suit the query: a cast that fails, a division by zero. Running the same rows again
     /// gives the same error.
-    #[error("output '{output}': a row cannot be computed: {reason} (to get NULL instead of an error, use TRY_CAST for a cast, NULLIF for a divisor)")]
+    #[error(
+        "output '{output}': a row cannot be computed: {reason} (to get NULL instead of an error, use TRY_CAST for a cast, NULLIF for a divisor)"
+    )]
     Row {
         /// The output's name.
         output: String,

@@ -113,10 +113,7 @@ impl ExecutionPlan for StreamScan {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    fn with_new_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn with_new_children(self: Arc<Self>, _children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
     }
 
@@ -153,7 +150,10 @@ impl ScanInput {
         let mut columns = Vec::with_capacity(self.columns.len());
         for (index, wanted) in self.columns.iter().enumerate() {
             let at = positions.binary_search(wanted).map_err(|_| {
-                ArrowError::SchemaError(format!("column '{}' is not among those needed", self.schema.field(index).name()))
+                ArrowError::SchemaError(format!(
+                    "column '{}' is not among those needed",
+                    self.schema.field(index).name()
+                ))
             })?;
             columns.push(Arc::clone(batch.column(at)));
         }

@@ -66,7 +66,7 @@ fn config() -> SessionConfig {
 fn register_clock(state: &mut SessionState, clock: &BatchClock) -> Result<()> {
     use datafusion::execution::FunctionRegistry;
     for function in clock.functions() {
-        state.register_udf(Arc::new(function))?;
+        state.register_udf(function)?;
     }
     // It would be folded when the job starts, and a time of day without its date is of no use to a stream.
     state.deregister_udf("current_time")?;

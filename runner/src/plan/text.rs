@@ -43,19 +43,22 @@ impl QueryText {
         Position::new(&self.place, &self.sql, line, column)
     }
 
-    /// Where these words first stand one after the other, compared without case; quotes around one do not matter.
+    /// Where these words and signs first stand one after the other, compared without case and without quotes.
     pub(super) fn find(&self, words: &[&str]) -> Option<Position> {
         let tokens = Tokenizer::new(&DIALECT, &self.sql).tokenize_with_location().ok()?;
-        let seen: Vec<(&str, Location)> = tokens
-            .iter()
-            .filter_map(|token| match &token.token {
-                Token::Whitespace(_) => None,
-                Token::Word(word) => Some((word.value.as_str(), token.span.start)),
-                Token::SingleQuotedString(text) => Some((text.as_str(), token.span.start)),
-                _ => Some(("", token.span.start)),
+        let seen: Vec<(String, Location)> = tokens
+            .into_iter()
+            .filter_map(|token| {
+                let start = token.span.start;
+                match token.token {
+                    Token::Whitespace(_) => None,
+                    Token::Word(word) => Some((word.value, start)),
+                    Token::SingleQuotedString(text) => Some((text, start)),
+                    other => Some((other.to_string(), start)),
+                }
             })
             .collect();
-        let matches = |window: &&[(&str, Location)]| {
+        let matches = |window: &&[(String, Location)]| {
             window.iter().zip(words).all(|((seen, _), word)| seen.eq_ignore_ascii_case(word))
         };
         let start = seen.windows(words.len().max(1)).find(matches)?.first()?.1;
