@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -124,11 +124,11 @@ impl Launch {
     ///
     /// When the program cannot be started.
     pub fn start(mut self) -> Result<Runner> {
+        // The command, and with it our copies of the pipe's writing end, goes when this returns: so the reader sees the
+        // end of the pipe when the runner ends.
         let (read, write) = std::io::pipe()?;
         self.command.stdout(write.try_clone()?).stderr(write);
         let process = Process::start("millrace", &mut self.command)?;
-        // Our copies of the pipe's writing end go with the command, so the reader sees the end when the runner ends.
-        self.command.stdout(Stdio::null()).stderr(Stdio::null());
         let output = Arc::new(Output::default());
         let reader = output.clone();
         std::thread::spawn(move || reader.fill(read));
