@@ -1,5 +1,6 @@
 //! Real servers: where they are installed, and what starting any of them takes.
 
+pub mod apiserver;
 pub mod kafka;
 pub mod minio;
 pub mod process;

@@ -11,6 +11,7 @@ use millrace_tests::duckdb::Oracle;
 use millrace_tests::messages::{FIRST_TIMESTAMP, Kind, Message, Messages};
 use millrace_tests::produce::{Codec, Ending, Producer, produce};
 use millrace_tests::runner::Launch;
+use millrace_tests::servers::apiserver::ApiServer;
 use millrace_tests::servers::kafka::{Kafka, Login};
 use millrace_tests::servers::minio::Minio;
 use millrace_tests::servers::process::Process;
@@ -217,6 +218,20 @@ fn the_oracle_finds_what_is_lost_doubled_invented_and_changed() {
 }
 
 #[test]
+fn a_real_api_server_keeps_good_objects_and_refuses_bad_ones() {
+    let server = ApiServer::shared().unwrap();
+    let path = "/api/v1/namespaces/default/configmaps";
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: harness}, data: {key: value}}";
+    let created = server.request("POST", path, map).unwrap();
+    assert_eq!(created.status, 201, "{}", created.body);
+    assert_eq!(server.request("POST", path, map).unwrap().status, 409);
+    let applied = server.request("PATCH", &format!("{path}/harness?fieldManager=test&force=true"), map).unwrap();
+    assert_eq!(applied.status, 200, "{}", applied.body);
+    let bad = server.request("POST", path, &map.replace("value", "[1]")).unwrap();
+    assert_eq!(bad.status, 400, "{}", bad.body);
+}
+
+#[test]
 fn a_process_ends_with_its_handle() {
     let process = Process::start("sleep", Command::new("sleep").arg("600")).unwrap();
     let pid = process.pid();
@@ -312,6 +327,7 @@ fn upload(minio: &Minio, bucket: &str, prefix: &str, directory: &Path) {
     block_on(copy).unwrap().unwrap();
 }
 
+/// Whether a process runs; one that has ended but whose parent has not noticed (a zombie, Z) does not.
 fn is_alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
