@@ -126,7 +126,7 @@ fn start_server(directory: &Path, log: &Path, etcd: u16, port: u16) -> Result<Pr
 fn service_account_key(directory: &Path) -> Result<PathBuf> {
     let key = directory.join("service-account.key");
     let mut openssl = Command::new("openssl");
-    openssl.args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-out"]).arg(&key);
+    openssl.args(["genpkey", "-algorithm", "RSA", "-out"]).arg(&key);
     let output = openssl.output().context("running openssl")?;
     if !output.status.success() {
         bail!("openssl made no key: {}", String::from_utf8_lossy(&output.stderr));
