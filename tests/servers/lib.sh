@@ -1,6 +1,8 @@
 # Shared by setup and setup-apiserver (sourced): the cache, its lock, and how a step reports.
 
 cache=${MILLRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/millrace}
+mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
 logs=$cache/logs
 mkdir -p "$logs"
 
