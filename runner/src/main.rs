@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The `millrace` binary.
+
+fn main() -> std::process::ExitCode {
+    millrace::cli::main(std::env::args_os())
+}

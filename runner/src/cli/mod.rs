@@ -2,9 +2,9 @@
 
 pub mod demo;
 pub mod explain;
-pub mod log;
+pub mod live;
+pub mod manifest;
 pub mod run;
-pub mod validate;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -41,8 +41,6 @@ pub enum Command {
     Validate(ManifestArgs),
     /// Prints what a job would do: stages, columns read, plans.
     Explain(ManifestArgs),
-    /// Looks into a job log, or changes it.
-    Log(log::LogArgs),
 }
 
 /// A manifest on the command line.
@@ -65,9 +63,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::main(args),
         Command::Demo(args) => demo::main(args),
-        Command::Validate(args) => validate::main(&args),
-        Command::Explain(args) => explain::main(&args),
-        Command::Log(args) => log::main(args),
+        Command::Validate(args) => explain::validate(&args),
+        Command::Explain(args) => explain::explain(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -1,0 +1,39 @@
+//! Manifests on the command line.
+
+use std::io::Read;
+use std::path::Path;
+
+use millrace_crds::Job;
+
+use crate::failure::Failure;
+
+/// Reads and validates a manifest; `-` is standard input.
+///
+/// # Errors
+/// Everything that is wrong with it, a line each.
+pub fn read(path: &Path) -> Result<Job, Failure> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = text.map_err(|error| Failure::user(format!("cannot read {}: {error}", path.display())))?;
+    parse(&path.display().to_string(), &text)
+}
+
+/// Parses and validates a manifest's text; `shown` is its name in messages.
+///
+/// # Errors
+/// Everything that is wrong with it, a line each.
+pub fn parse(shown: &str, text: &str) -> Result<Job, Failure> {
+    let _ = (shown, text);
+    Err(Failure::user("not yet"))
+}
+
+/// Where a job runs that no cluster runs: this host and the manifest's path.
+pub fn home(path: &Path) -> String {
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    format!("{}:{}", host.unwrap_or_else(|_| "localhost".to_owned()), path.display())
+}
