@@ -9,3 +9,4 @@ pub mod ids;
 pub mod plan;
 pub mod sink;
 pub mod source;
+pub mod storage;

@@ -1,5 +1,10 @@
 //! Where rows go: staged while an epoch is open, published after it was decided.
 
+pub mod console;
+pub mod memory;
+pub mod names;
+pub mod parquet;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -13,14 +18,14 @@ pub struct EpochName {
     pub claim_seq: u64,
     /// The incarnation that writes it.
     pub incarnation: String,
-    /// The epoch's number within the incarnation, from 0.
+    /// The epoch's number within the incarnation, from 0; never used twice, also not for an epoch that was given up.
     pub epoch: u64,
 }
 
 /// One staged object and where it belongs once its epoch is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedFile {
-    /// Path of the staged object, relative to the output's location.
+    /// Path of the staged object, relative to the output's location; unique for ever.
     pub staged: String,
     /// Its final path, relative to the output's location.
     pub target: String,
@@ -43,16 +48,26 @@ pub trait Sink: Send + Sync {
     fn open(&self, schema: &SchemaRef, name: EpochName) -> Box<dyn EpochWriter>;
 
     /// Makes a decided file visible under its final path; doing it twice equals doing it once. Leaves the staged
-    /// object in place: [`Sink::discard`] removes it once the log has noted the publish.
+    /// object in place: [`Sink::discard`] removes it once the log has noted the publish. [`Published::Missing`] says
+    /// that the staged object is gone, also when it was published before: the log knows which.
     async fn publish(&self, file: &StagedFile) -> Result<Published, SinkError>;
 
     /// Removes a staged object; a missing one is fine.
     async fn discard(&self, staged: &str) -> Result<(), SinkError>;
 
-    /// Every staged object under the output's location, for the collector.
+    /// Removes several staged objects, on S3 with one request for a thousand; missing ones are fine.
+    async fn discard_all(&self, staged: &[String]) -> Result<(), SinkError> {
+        for path in staged {
+            self.discard(path).await?;
+        }
+        Ok(())
+    }
+
+    /// Every object in the folder of staged ones, relative to the output's location, for the collector. What
+    /// [`names::StagedName::parse`] does not know is not ours.
     async fn list_staged(&self) -> Result<Vec<String>, SinkError>;
 
-    /// Removes a published file (a rewind with `retract`), which must still be the one that was published.
+    /// Removes a published file (a rewind with `retract`) if it is still the one that was published.
     async fn retract(&self, file: &StagedFile) -> Result<Published, SinkError>;
 }
 
@@ -67,16 +82,19 @@ pub enum Published {
     Changed,
 }
 
-/// The writer of one epoch of one output.
+/// The writer of one epoch of one output. After an error it takes nothing but [`EpochWriter::abort`], and the epoch has
+/// to be read again.
 #[async_trait]
 pub trait EpochWriter: Send {
-    /// Adds rows. Waits while the store is slower than the rows (backpressure).
+    /// Adds rows of the schema it was opened with. Waits while the store is slower than the rows (backpressure). A
+    /// fault of these rows may also be told by the next call.
     async fn write(&mut self, batch: RecordBatch) -> Result<(), SinkError>;
 
     /// Bytes buffered in memory now.
     fn buffered_bytes(&self) -> usize;
 
-    /// Finishes every file: after this the staged objects are complete and durable.
+    /// Finishes every file: after this the staged objects are complete and durable. None for an epoch without rows. On
+    /// an error the epoch is given up as by [`EpochWriter::abort`].
     async fn finish(self: Box<Self>) -> Result<Vec<StagedFile>, SinkError>;
 
     /// Gives the epoch up and removes what was staged, as far as it can.

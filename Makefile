@@ -1,0 +1,43 @@
+# check ⊂ test ⊂ acceptance. Cargo is always given the whole workspace, so that every command uses the same dependencies
+# with the same features and none of them is ever compiled twice. V=1 shows what the phases print.
+
+.PHONY: check test acceptance demo fmt clippy unit docs build servers integration
+
+# Formatting, lints, unit tests (with the job log's model and simulation), docs: minutes, and no servers.
+check: fmt clippy unit docs
+
+# All of the above, and the tests on real Kafka and MinIO: what CI runs.
+test: check build servers integration
+
+# The figures and the long, destructive runs on real servers: hours.
+acceptance: test
+
+# A job on generated orders, with nothing installed.
+demo:
+	cargo run --bin millrace -- demo
+
+# The phases, cheap and telling first.
+
+fmt:
+	@tests/phase fmt cargo fmt --all --check
+
+clippy: fmt
+	@tests/phase clippy cargo clippy --workspace --all-targets -- -D warnings
+
+unit: clippy
+	@tests/phase unit cargo test --workspace --lib --bins
+
+docs: unit
+	@RUSTDOCFLAGS="-D warnings" tests/phase docs cargo doc --workspace --no-deps
+
+# The binary that the integration tests run, compiled with the features that their own build uses.
+build: docs
+	@tests/phase build cargo build --workspace --all-targets
+
+servers: build
+	@tests/phase servers tests/servers/setup
+	@tests/phase apiserver tests/servers/setup-apiserver
+
+# Two tests at a time: each may drive a runner beside the shared broker and store.
+integration: servers
+	@tests/phase integration cargo test --workspace --test '*' -- --test-threads=2

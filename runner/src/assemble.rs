@@ -1,0 +1,217 @@
+//! From a validated job to a pipeline that is ready to run: every component is made here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_crds::contract::{FailureClass, kafka_group};
+use millrace_crds::{Compression, Job, Location, OnError, ParquetSink as ParquetSettings, Sink as SinkSpec, TriggerKind};
+use millrace_joblog::decide::{Permission, Start};
+use millrace_joblog::record::Home;
+use millrace_joblog::store::{ObjectLogStore, probe};
+use millrace_joblog::{JobLog, Limits};
+use tokio::sync::watch;
+
+use crate::commit::{Committer, Committing, Identity};
+use crate::control::Control;
+use crate::decode::{self, Needed, dead_letter};
+use crate::env::Env;
+use crate::failure::Failure;
+use crate::ids::{Incarnation, JobUid, Ordinal, OutputName};
+use crate::intake::{Intake, Intakes};
+use crate::logclock::LogClock;
+use crate::output::{OutputSlot, Target, dead_letter_output};
+use crate::pipeline::{Closing, Pipeline};
+use crate::plan::{PlanOptions, SourceTable};
+use crate::progress::ProgressHub;
+use crate::queries::SqlQueries;
+use crate::secrets::Secrets;
+use crate::sink::parquet::ParquetSink;
+use crate::source::Source;
+use crate::source::kafka::KafkaSource;
+use crate::storage::Stores;
+
+/// How often a bounded job looks at the log while it waits for other runners.
+const BOUNDED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Which runner of the job this process is, and what its user allows.
+#[derive(Debug, Clone)]
+pub struct Seating {
+    /// From 0.
+    pub ordinal: u32,
+    /// The pod's number; `None` outside a cluster.
+    pub pod: Option<u64>,
+    /// Where the job runs.
+    pub home: String,
+    /// Take over another home's checkpoint.
+    pub take_over: bool,
+    /// Fork another home's checkpoint.
+    pub fork: bool,
+    /// Let outputs move.
+    pub accept_moved_outputs: bool,
+    /// Folder of the secrets.
+    pub secrets_dir: PathBuf,
+}
+
+/// A pipeline and what it reports to.
+pub struct Assembled {
+    /// Runs the job.
+    pub pipeline: Pipeline,
+    /// Knows how it goes.
+    pub hub: Arc<ProgressHub>,
+}
+
+/// Plans the job's queries without touching anything outside.
+///
+/// # Errors
+/// Everything that is wrong with the SQL.
+pub async fn plan(job: &Job) -> Result<SqlQueries, Failure> {
+    let sources = job
+        .sources
+        .iter()
+        .map(|source| SourceTable { name: source.name.clone(), schema: decode::full_schema(&source.format) })
+        .collect();
+    let options = PlanOptions::new(job.trigger.kind == TriggerKind::AvailableNow);
+    SqlQueries::plan(sources, job.views.clone(), job.outputs.clone(), options).await
+}
+
+/// Makes every component of a job. What can be checked without reading a row is checked: the SQL, the sinks, whether
+/// the store keeps its promises, whose checkpoint it is.
+///
+/// # Errors
+/// What only the user can mend, or a store that is away: the caller may try again.
+pub async fn assemble(
+    job: Job,
+    env: Env,
+    seating: Seating,
+    control: watch::Receiver<Control>,
+    stop: watch::Receiver<bool>,
+) -> Result<Assembled, Failure> {
+    let queries = plan(&job).await?;
+    let secrets = Secrets::new(&seating.secrets_dir);
+    let stores = Stores::new(job.storage.clone(), Some(seating.secrets_dir.clone()));
+    let incarnation = Incarnation(env.uuid());
+    let hub = Arc::new(ProgressHub::new(
+        job.name.as_str(),
+        &job.revision,
+        seating.ordinal,
+        &incarnation.to_string(),
+        job.progress_deadline,
+    ));
+
+    let mut outputs = Vec::new();
+    for (index, output) in job.outputs.iter().enumerate() {
+        let schema = queries.get().output_schema(index);
+        let target = match &output.sink {
+            SinkSpec::Parquet(settings) => files(&stores, &output.name, settings.clone())?,
+            SinkSpec::Console(settings) => Target::Console(*settings),
+        };
+        outputs.push(OutputSlot { name: output.name.clone(), schema, target });
+    }
+    let mut intakes = Vec::new();
+    for source in &job.sources {
+        let dead_letters = match &source.on_error {
+            OnError::DeadLetter { path } => {
+                let name = dead_letter_output(&source.name);
+                let target = files(&stores, &name, dead_letter_settings(path.clone()))?;
+                outputs.push(OutputSlot { name, schema: dead_letter::schema(), target });
+                Some(outputs.len() - 1)
+            }
+            OnError::Fail | OnError::Skip => None,
+        };
+        let needed: BTreeSet<String> = queries
+            .get()
+            .needed_schema(&source.name)
+            .map(|schema| schema.fields().iter().map(|field| field.name().clone()).collect())
+            .unwrap_or_default();
+        let group = kafka_group(job.namespace.as_deref(), job.name.as_str(), &source.name);
+        let kafka: Box<dyn Source> = Box::new(KafkaSource::open(&source.name, &source.kafka, &group, &secrets)?);
+        intakes.push(Intake {
+            name: source.name.clone(),
+            source: kafka,
+            decoder: decode::decoder(&source.name, &source.format, &Needed::Only(needed)),
+            on_error: source.on_error.clone(),
+            fail_on_data_loss: source.kafka.fail_on_data_loss,
+            dead_letters,
+        });
+    }
+    for output in &outputs {
+        if let Some((sink, _)) = output.files() {
+            sink.check(&output.schema).await?;
+        }
+    }
+
+    let checkpoint = stores.log_store(&job.checkpoint).map_err(|fault| store_failure(&job.checkpoint, &fault))?;
+    let store = Arc::new(ObjectLogStore::new(Arc::clone(&checkpoint.store), checkpoint.prefix.clone()));
+    probe(&*store, &env.uuid().to_string()).await.map_err(|error| log_failure(&job.checkpoint, error))?;
+    let clock = Arc::new(LogClock::new(env.clone()));
+    let log = JobLog::open(store, clock, incarnation, Limits::STANDARD)
+        .await
+        .map_err(|error| log_failure(&job.checkpoint, error))?;
+
+    let outputs = Arc::new(outputs);
+    let moved: BTreeMap<OutputName, String> = outputs
+        .iter()
+        .filter_map(|output| output.files().map(|(_, url)| (OutputName(output.name.clone()), url.to_owned())))
+        .collect();
+    let permission = match (seating.take_over, seating.fork) {
+        (true, _) => Permission::TakeOver,
+        (false, true) => Permission::Fork,
+        (false, false) => Permission::None,
+    };
+    let identity = Identity {
+        incarnation,
+        ordinal: Ordinal(seating.ordinal),
+        pod: seating.pod,
+        start: Start {
+            home: Home { place: seating.home, kubernetes_uid: job.uid.clone() },
+            location: checkpoint.shown.clone(),
+            fresh_job: JobUid(env.uuid()),
+            permission,
+        },
+        outputs: moved,
+        accept_moved_outputs: seating.accept_moved_outputs,
+    };
+    let bounded = job.trigger.kind == TriggerKind::AvailableNow;
+    let closing = Closing {
+        interval: match job.trigger.kind {
+            TriggerKind::Interval(interval) => interval,
+            TriggerKind::AvailableNow => BOUNDED_INTERVAL,
+        },
+        max_records: job.trigger.max_records,
+        max_bytes: job.trigger.max_bytes,
+        bounded,
+    };
+    let committer = Committer::new(env.clone(), Arc::clone(&hub), log, identity, Arc::clone(&outputs));
+    let pipeline = Pipeline {
+        env,
+        hub: Arc::clone(&hub),
+        closing,
+        intakes: Intakes::new(intakes),
+        queries: Box::new(queries),
+        outputs,
+        committing: Committing::new(committer),
+        control,
+        stop,
+    };
+    Ok(Assembled { pipeline, hub })
+}
+
+fn files(stores: &Stores, name: &str, settings: ParquetSettings) -> Result<Target, Failure> {
+    let at = stores.data_store(&settings.path).map_err(|fault| store_failure(&settings.path, &fault))?;
+    let url = at.shown.trim_end_matches('/').to_owned();
+    Ok(Target::Files { sink: Arc::new(ParquetSink::new(name, settings, at)), url })
+}
+
+/// Dead letters are few and are kept as they came.
+fn dead_letter_settings(path: Location) -> ParquetSettings {
+    ParquetSettings {
+        path,
+        partition_by: Vec::new(),
+        compression: Compression::Zstd,
+        max_file_bytes: 128 << 20,
+        max_file_age: None,
+        max_open_files: 1,
+    }
+}

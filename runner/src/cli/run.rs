@@ -1,0 +1,227 @@
+//! `millrace run`: the pod's entrypoint, and the developer's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode as ProcessExit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use millrace_crds::contract::{ExitCode, Phase, TerminationMessage};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::assemble::{Assembled, Seating, assemble};
+use crate::cli::{live, manifest, say};
+use crate::control::{self, Control};
+use crate::env::Env;
+use crate::failpoint::AbortAt;
+use crate::failure::Failure;
+use crate::pipeline::Ended;
+use crate::progress::ProgressHub;
+use crate::telemetry::http;
+
+/// Arguments of `millrace run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The StreamingJob's file, YAML or JSON; `-` is standard input.
+    pub manifest: PathBuf,
+    /// Folder of the secrets: the key K of the Secret N is the file `<dir>/N/K`.
+    #[arg(long, env = "MILLRACE_SECRETS_DIR", default_value = "secrets")]
+    pub secrets_dir: PathBuf,
+    /// Which of several runners of the job this is, from 0.
+    #[arg(long, env = "MILLRACE_ORDINAL", default_value_t = 0)]
+    pub ordinal: u32,
+    /// How many runners share the work; default: the manifest's.
+    #[arg(long)]
+    pub parallelism: Option<u32>,
+    /// File with the wanted term as JSON ({"generation","revision","parallelism"}); followed while running.
+    #[arg(long, env = "MILLRACE_TERM_FILE")]
+    pub term_file: Option<PathBuf>,
+    /// The pod's number, which is this process's rank; given by the operator. A process that has one sleeps when it is
+    /// superseded, instead of exiting.
+    #[arg(long, env = "MILLRACE_POD_NUMBER")]
+    pub pod_number: Option<u64>,
+    /// Where the job runs, as cluster/namespace/name; default: this host and the manifest's path.
+    #[arg(long, env = "MILLRACE_HOME")]
+    pub home: Option<String>,
+    /// Take over a checkpoint that another home owns; that one is refused from then on.
+    #[arg(long, conflicts_with = "fork")]
+    pub take_over: bool,
+    /// Go on from another home's checkpoint as a new job, with output paths of its own.
+    #[arg(long)]
+    pub fork: bool,
+    /// Let outputs write to another path than before; what they wrote so far stays where it is.
+    #[arg(long)]
+    pub accept_moved_outputs: bool,
+    /// Address of /metrics, /status, /livez and /readyz; port 0 picks a free one.
+    #[arg(long, env = "MILLRACE_HTTP", default_value = "127.0.0.1:0")]
+    pub http: SocketAddr,
+    /// Do not listen on any address.
+    #[arg(long)]
+    pub no_http: bool,
+    /// Where the termination message is written as JSON.
+    #[arg(long, env = "MILLRACE_TERMINATION_FILE")]
+    pub termination_file: Option<PathBuf>,
+    /// How long the last epoch may take to commit after SIGTERM.
+    #[arg(long, default_value = "25s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+}
+
+/// Runs the job and says how it ended.
+///
+/// # Errors
+/// What failed, with its class.
+pub fn main(args: RunArgs) -> Result<ProcessExit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(format!("cannot start the runtime: {error}")))?;
+    let termination_file = args.termination_file.clone();
+    let outcome = runtime.block_on(run(args));
+    // Threads of librdkafka may be inside a blocking call; nothing they could still do matters.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    if let Some(path) = termination_file {
+        write_termination(&path, &outcome);
+    }
+    match outcome {
+        Ok(Ended::Completed) => Ok(ExitCode::Completed.into()),
+        Ok(Ended::Stopped) => Ok(ExitCode::Stopped.into()),
+        Ok(Ended::Superseded(by)) => {
+            say(&by);
+            Ok(ExitCode::Stopped.into())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn run(args: RunArgs) -> Result<Ended, Failure> {
+    let job = manifest::read(&args.manifest)?;
+    let mut env = Env::system();
+    if let Ok(armed) = std::env::var("MILLRACE_FAILPOINT") {
+        env.failpoints = Arc::new(AbortAt::parse(&armed).map_err(Failure::user)?);
+    }
+    let parallelism = args.parallelism.unwrap_or(job.parallelism);
+    if job.suspend || parallelism == 0 {
+        return Err(Failure::user("the job is suspended (spec.suspend, or parallelism 0): nothing to run"));
+    }
+    let wanted = match &args.term_file {
+        Some(path) => control::read(path)
+            .await
+            .map_err(|problem| Failure::user(format!("--term-file {}: {problem}", path.display())))?,
+        None => {
+            Control { generation: None, revision: crate::ids::Revision(job.revision.clone()), parallelism }
+        }
+    };
+    if args.term_file.is_none() && args.ordinal >= parallelism {
+        return Err(Failure::user(format!(
+            "--ordinal {} has no place among {parallelism} runners; they count from 0",
+            args.ordinal
+        )));
+    }
+    let stop = stop_signal()?;
+    let (sender, fixed) = watch::channel(wanted.clone());
+    let control = match &args.term_file {
+        Some(path) => control::follow(path.clone(), wanted.clone()),
+        None => fixed,
+    };
+    let seating = Seating {
+        ordinal: args.ordinal,
+        pod: args.pod_number,
+        home: args.home.clone().unwrap_or_else(|| manifest::home(&args.manifest)),
+        take_over: args.take_over,
+        fork: args.fork,
+        accept_moved_outputs: args.accept_moved_outputs,
+        secrets_dir: args.secrets_dir.clone(),
+    };
+    let in_cluster = args.pod_number.is_some();
+    let Assembled { pipeline, hub } = assemble(job, env, seating, control, stop.clone()).await?;
+    if !args.no_http {
+        let address = http::serve(args.http, Arc::clone(&hub))
+            .await
+            .map_err(|error| Failure::user(format!("cannot listen on --http {}: {error}", args.http)))?;
+        tracing::info!(%address, "serving /metrics, /status, /livez, /readyz");
+    }
+    let view = live::show(Arc::clone(&hub));
+    let ended = tokio::select! {
+        ended = pipeline.run() => ended,
+        () = grace_over(stop.clone(), args.grace) => {
+            tracing::warn!(grace = ?args.grace, "the last epoch did not commit in time; it will be read again");
+            Ok(Ended::Stopped)
+        }
+    };
+    drop(sender);
+    view.finish();
+    match ended {
+        Ok(Ended::Superseded(by)) if in_cluster => {
+            // Exiting would only make the kubelet start this container again.
+            tracing::warn!("{by}; sleeping until SIGTERM");
+            hub.phase(Phase::Superseded);
+            sleep_until_stopped(stop, &hub).await;
+            Ok(Ended::Superseded(by))
+        }
+        other => other,
+    }
+}
+
+/// Becomes true at SIGTERM or SIGINT.
+fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
+    let (sender, receiver) = watch::channel(false);
+    let listen = |kind| signal(kind).map_err(|error| Failure::internal(format!("cannot listen for signals: {error}")));
+    let (mut term, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => tracing::info!("SIGTERM: committing the open epoch"),
+            _ = interrupt.recv() => tracing::info!("interrupted: committing the open epoch"),
+        }
+        let _ = sender.send(true);
+        // The channel stays open: a closed one would look like a second signal.
+        std::future::pending::<()>().await;
+    });
+    Ok(receiver)
+}
+
+async fn grace_over(mut stop: watch::Receiver<bool>, grace: Duration) {
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(grace).await;
+}
+
+async fn sleep_until_stopped(mut stop: watch::Receiver<bool>, hub: &ProgressHub) {
+    loop {
+        hub.turned();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(Duration::from_secs(10)) => {}
+        }
+    }
+}
+
+fn write_termination(path: &std::path::Path, outcome: &Result<Ended, Failure>) {
+    let message = match outcome {
+        Ok(Ended::Completed) => TerminationMessage {
+            completed: true,
+            reason: "Completed".to_owned(),
+            message: "everything was read, committed and published".to_owned(),
+            ..TerminationMessage::default()
+        },
+        Ok(Ended::Stopped) => TerminationMessage {
+            reason: "Stopped".to_owned(),
+            message: "stopped by a signal; what was read is committed".to_owned(),
+            ..TerminationMessage::default()
+        },
+        Ok(Ended::Superseded(by)) => TerminationMessage {
+            reason: "Superseded".to_owned(),
+            message: by.clone(),
+            ..TerminationMessage::default()
+        },
+        Err(failure) => TerminationMessage {
+            class: Some(failure.class),
+            reason: failure.reason.to_owned(),
+            message: failure.message.clone(),
+            ..TerminationMessage::default()
+        },
+    };
+    if let Err(error) = std::fs::write(path, message.to_json()) {
+        tracing::warn!(path = %path.display(), %error, "cannot write the termination message");
+    }
+}

@@ -1,0 +1,491 @@
+//! One process's hand on the job log: decisions turned into acts, an absent store waited out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_joblog::decide::{self, CommitDecision, CompleteDecision, NoteDecision, Start, View};
+use millrace_joblog::log::Compose;
+use millrace_joblog::record::{Commit, Counters, Intents, Note, ParquetFile};
+use millrace_joblog::store::FaultKind;
+use millrace_joblog::{Appended, CaughtUp, Fold, JobLog, LogError};
+use tokio::time::{Instant, sleep};
+
+use super::{Verdict, list};
+use crate::control::Control;
+use crate::env::{Backoff, Env};
+use crate::epoch::{ClosedEpoch, Epoch};
+use crate::failpoint::Failpoint;
+use crate::failure::Failure;
+use crate::ids::{DataLoss, Generation, Incarnation, Millis, Offset, Ordinal, OutputName, Partition, Revision, Seq, Task, TopicId};
+use crate::output::{OutputSlot, Staged};
+use crate::progress::{Committed, ProgressHub, Scope};
+use crate::sink::{EpochName, StagedFile};
+
+/// Who this process is towards the log.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// This start of this process.
+    pub incarnation: Incarnation,
+    /// Its place in the division of the work.
+    pub ordinal: Ordinal,
+    /// The pod's number; `None` outside a cluster.
+    pub pod: Option<u64>,
+    /// The revision it runs.
+    pub revision: Revision,
+    /// Its home, and what its user allows.
+    pub start: Start,
+    /// Where each output goes.
+    pub outputs: BTreeMap<OutputName, String>,
+    /// Whether outputs may move.
+    pub accept_moved_outputs: bool,
+}
+
+/// Turns closed epochs into records, and records into tables.
+pub struct Committer {
+    pub(super) env: Env,
+    pub(super) hub: Arc<ProgressHub>,
+    pub(super) log: JobLog,
+    pub(super) identity: Identity,
+    pub(super) outputs: Arc<Vec<OutputSlot>>,
+    /// Whether the home is settled and the first claim made.
+    pub(super) begun: bool,
+    /// The wanted term that was asked for last.
+    pub(super) told: Option<Control>,
+    /// The tasks this process held when it last looked.
+    pub(super) mine: BTreeSet<Task>,
+    /// The term that was seen last, and when it was first seen.
+    pub(super) term_seen: Option<(Generation, Instant)>,
+    /// The bounded read this process works on.
+    pub(super) planned: Option<Seq>,
+    /// Published by this process and not noted yet, with the staged objects that go once it is.
+    pub(super) published: BTreeMap<Note, Leftover>,
+    epochs: u64,
+}
+
+/// Staged objects of one published record.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leftover {
+    /// The output's index.
+    pub output: usize,
+    /// Paths relative to its location.
+    pub staged: Vec<String>,
+}
+
+/// What came of an append.
+pub(super) enum Reply<D> {
+    /// The record is part of the log, at this slot.
+    Won(Seq),
+    /// Nothing was written, for this reason.
+    Declined(D),
+    /// What was read may not be the log: it was opened anew.
+    Reopened,
+}
+
+impl Committer {
+    /// A committer that has not taken its place yet.
+    pub fn new(env: Env, hub: Arc<ProgressHub>, log: JobLog, identity: Identity, outputs: Arc<Vec<OutputSlot>>) -> Self {
+        Self {
+            env,
+            hub,
+            log,
+            identity,
+            outputs,
+            begun: false,
+            told: None,
+            mine: BTreeSet::new(),
+            term_seen: None,
+            planned: None,
+            published: BTreeMap::new(),
+            epochs: 0,
+        }
+    }
+
+    /// Whether the process has taken its place in the log.
+    pub fn is_joined(&self) -> bool {
+        self.begun
+    }
+
+    /// The id of a partition's topic as the log knows it.
+    pub fn topic_id(&self, partition: &Partition) -> Option<TopicId> {
+        self.fold().partition(partition)?.topic_id.clone()
+    }
+
+    /// Opens an epoch that continues at `starts`.
+    pub fn open(&mut self, starts: &BTreeMap<Partition, Offset>) -> Epoch {
+        let job = self.fold().home().map(|home| home.job.to_string()).unwrap_or_default();
+        let claim = self.fold().live_claim(self.identity.incarnation).unwrap_or(Seq::ZERO);
+        let name = EpochName {
+            job_uid: job,
+            claim_seq: claim.0,
+            incarnation: self.identity.incarnation.0.simple().to_string(),
+            epoch: self.epochs,
+        };
+        self.epochs += 1;
+        Epoch::open(name, self.env.clock.now_millis(), starts)
+    }
+
+    /// Stages, decides and publishes a closed epoch.
+    ///
+    /// # Errors
+    /// What only the user or a fix can mend.
+    pub async fn commit(&mut self, mut epoch: ClosedEpoch) -> Result<Verdict, Failure> {
+        self.env.failpoints.reach(Failpoint::Closing).await;
+        let begun = Instant::now();
+        let staged = match epoch.stage().await {
+            Ok(staged) => staged,
+            Err(error) => {
+                let failure = Failure::from(error);
+                if !failure.is_external() {
+                    return Err(failure);
+                }
+                // The files are lost with the store's patience; their rows are read again.
+                self.hub.degraded(&failure, self.env.clock.now_millis());
+                sleep(self.env.jitter(Duration::from_secs(1))).await;
+                return Ok(Verdict::StartOver);
+            }
+        };
+        self.env.failpoints.reach(Failpoint::Staged).await;
+        let staging = begun.elapsed();
+
+        let record = self.record(&epoch, &staged);
+        let releases = self.releases();
+        let begun = Instant::now();
+        let seq = match self.decide(&record).await? {
+            Ok(Some(seq)) => seq,
+            Ok(None) => return Ok(Verdict::Fine),
+            Err(verdict) => {
+                // The record is certainly not in the log: nobody will ever refer to these files.
+                self.discard_staged(&staged).await;
+                return Ok(verdict);
+            }
+        };
+        self.env.failpoints.reach(Failpoint::Decided).await;
+        if releases {
+            self.env.failpoints.reach(Failpoint::Released).await;
+        }
+        self.mine = self.fold().owned_by(self.identity.incarnation);
+        let deciding = begun.elapsed();
+
+        let begun = Instant::now();
+        for (index, staged) in &staged {
+            match staged {
+                Staged::Files(files) if !files.is_empty() => self.publish(seq, *index, files).await?,
+                Staged::Files(_) => {}
+                Staged::Console(table) => self.show(seq, *index, table),
+            }
+        }
+        self.env.failpoints.reach(Failpoint::Published).await;
+        let rows = |index: usize| staged.get(&index).map_or(0, Staged::rows);
+        self.hub.committed(&Committed {
+            seq: seq.0,
+            batch_time: epoch.batch_time,
+            total: epoch.opened.elapsed(),
+            reading: epoch.closed - epoch.opened,
+            staging,
+            deciding,
+            publishing: begun.elapsed(),
+            counts: epoch.counts.clone(),
+            ranges: epoch.ranges.clone(),
+            outputs: self.outputs.iter().enumerate().map(|(index, output)| (output.name.clone(), rows(index))).collect(),
+        });
+        self.hub.recovered(Scope::Store);
+        self.sweep_noted().await;
+        self.maintain().await?;
+        Ok(Verdict::Fine)
+    }
+
+    /// Looks at the log's tail, and does what became this process's to do: publishing for others that died, noting,
+    /// upkeep. One request if nothing happened.
+    ///
+    /// # Errors
+    /// What only the user or a fix can mend.
+    pub async fn tick(&mut self) -> Result<Verdict, Failure> {
+        let mut backoff = retry();
+        loop {
+            match self.log.catch_up().await {
+                Ok(CaughtUp::Tail { .. }) => break,
+                Ok(CaughtUp::Void) => {
+                    self.reopen().await?;
+                    return Ok(Verdict::StartOver);
+                }
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
+        }
+        self.hub.recovered(Scope::Store);
+        self.hub.log_seq(self.fold().next().0.saturating_sub(1));
+        match self.judge() {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
+        self.sweep_orphans().await?;
+        let verdict = self.note().await?;
+        self.maintain().await?;
+        self.hub.caught_up();
+        Ok(verdict)
+    }
+
+    /// What the log as it stands says to this process.
+    fn judge(&mut self) -> Verdict {
+        if let Some(superseded) = self.log.view().superseded() {
+            return Verdict::Superseded(superseded.to_string());
+        }
+        let done = self.fold().plan().is_some_and(|plan| plan.complete.is_some() && self.planned == Some(plan.seq));
+        if done {
+            return Verdict::Completed;
+        }
+        let in_term = self.log.view().term_of(&self.identity.revision).is_some();
+        let now = if in_term { self.fold().owned_by(self.identity.incarnation) } else { BTreeSet::new() };
+        let lost: Vec<&Task> = self.mine.difference(&now).collect();
+        let verdict = if lost.is_empty() { Verdict::Fine } else { Verdict::StartOver };
+        if !lost.is_empty() {
+            tracing::info!(tasks = list(lost), "no longer ours; what was read of them is dropped");
+        }
+        self.mine = now;
+        verdict
+    }
+
+    /// Notes in the log what was published, if something was: an idle job's last words.
+    ///
+    /// # Errors
+    /// What only the user or a fix can mend.
+    pub async fn note(&mut self) -> Result<Verdict, Failure> {
+        if self.published.is_empty() {
+            return Ok(Verdict::Fine);
+        }
+        let notes: Vec<Note> = self.published.keys().cloned().collect();
+        let reply = self
+            .append(|view| match decide::note(view, &notes) {
+                NoteDecision::Propose(proposal) => Compose::Propose(proposal),
+                NoteDecision::Nothing => Compose::Decline(None),
+                NoteDecision::Superseded(superseded) => Compose::Decline(Some(superseded)),
+            })
+            .await?;
+        match reply {
+            Reply::Won(_) | Reply::Declined(None) => {
+                self.env.failpoints.reach(Failpoint::Noted).await;
+                self.sweep_noted().await;
+                Ok(Verdict::Fine)
+            }
+            Reply::Declined(Some(superseded)) => Ok(Verdict::Superseded(superseded.to_string())),
+            Reply::Reopened => Ok(Verdict::StartOver),
+        }
+    }
+
+    /// Records offsets that are lost, and goes on behind them.
+    ///
+    /// # Errors
+    /// What only the user or a fix can mend.
+    pub async fn record_loss(&mut self, loss: DataLoss) -> Result<Verdict, Failure> {
+        let record = Commit { data_loss: vec![loss], ..Commit::default() };
+        Ok(match self.decide(&record).await? {
+            Ok(_) => Verdict::Fine,
+            Err(verdict) => verdict,
+        })
+    }
+
+    /// Says that the bounded read is done, if it is.
+    ///
+    /// # Errors
+    /// What only the user or a fix can mend.
+    pub async fn complete(&mut self) -> Result<Verdict, Failure> {
+        if self.fold().check_complete().is_err() {
+            return Ok(Verdict::Fine);
+        }
+        self.env.failpoints.reach(Failpoint::Completing).await;
+        let revision = self.identity.revision.clone();
+        let reply = self
+            .append(|view| match decide::complete(view, &revision) {
+                CompleteDecision::Propose(proposal) => Compose::Propose(proposal),
+                other => Compose::Decline(other),
+            })
+            .await?;
+        Ok(match reply {
+            Reply::Won(_) | Reply::Declined(CompleteDecision::Complete(_)) => Verdict::Completed,
+            Reply::Declined(CompleteDecision::Superseded(superseded)) => Verdict::Superseded(superseded.to_string()),
+            Reply::Declined(_) => Verdict::Fine,
+            Reply::Reopened => Verdict::StartOver,
+        })
+    }
+
+    /// The log as this process knows it.
+    pub(super) fn fold(&self) -> &Fold {
+        self.log.fold()
+    }
+
+    /// Whether the next commit gives tasks up.
+    fn releases(&self) -> bool {
+        super::seat::to_release(self.fold(), &self.identity).next().is_some()
+    }
+
+    /// What the epoch says.
+    fn record(&self, epoch: &ClosedEpoch, staged: &BTreeMap<usize, Staged>) -> Commit {
+        let mut counters = Counters {
+            rows_in: epoch.counts.values().map(|counts| counts.rows).sum(),
+            rows_bad: epoch.counts.values().map(|counts| counts.bad).sum(),
+            rows_out: BTreeMap::new(),
+        };
+        let mut intents = BTreeMap::new();
+        for (index, staged) in staged {
+            let output = &self.outputs[*index];
+            let name = OutputName(output.name.clone());
+            counters.rows_out.insert(name.clone(), staged.rows());
+            if let (Staged::Files(files), Some((_, url))) = (staged, output.files()) {
+                let files = files.iter().map(|file| intent(url, file)).collect();
+                intents.insert(name, Intents::Parquet { files });
+            }
+        }
+        Commit {
+            ranges: epoch.ranges.clone(),
+            batch_time: Some(Millis(epoch.batch_time)),
+            intents,
+            published: self.published.keys().cloned().collect(),
+            counters,
+            ..Commit::default()
+        }
+    }
+
+    /// Appends the record: its slot, nothing if it has nothing to say, or why the epoch does not count.
+    async fn decide(&mut self, record: &Commit) -> Result<Result<Option<Seq>, Verdict>, Failure> {
+        let revision = self.identity.revision.clone();
+        let mut backoff = retry();
+        loop {
+            let reply = self
+                .append(|view| match decide::commit(view, &revision, record) {
+                    CommitDecision::Propose(proposal) => Compose::Propose(proposal),
+                    other => Compose::Decline(other),
+                })
+                .await?;
+            let declined = match reply {
+                Reply::Won(seq) => return Ok(Ok(Some(seq))),
+                Reply::Reopened => return Ok(Err(Verdict::StartOver)),
+                Reply::Declined(declined) => declined,
+            };
+            match declined {
+                CommitDecision::Propose(_) | CommitDecision::Nothing => return Ok(Ok(None)),
+                CommitDecision::Superseded(superseded) => {
+                    return Ok(Err(Verdict::Superseded(superseded.to_string())));
+                }
+                CommitDecision::Lost { tasks } => {
+                    tracing::info!(tasks = list(tasks), "taken over by another runner; the open epoch is dropped");
+                    return Ok(Err(Verdict::StartOver));
+                }
+                CommitDecision::Moved { partitions } => {
+                    tracing::info!(partitions = list(partitions), "moved in the log; the open epoch is dropped");
+                    return Ok(Err(Verdict::StartOver));
+                }
+                CommitDecision::StaleTerm(_) => return Ok(Err(Verdict::StartOver)),
+                CommitDecision::Backpressure { outputs } => {
+                    let failure = Failure::external(
+                        "StoreBehind",
+                        format!("decided records of {} wait to be published; nothing more is decided until they are", list(outputs)),
+                    );
+                    self.hub.degraded(&failure, self.env.clock.now_millis());
+                    sleep(backoff.next(&self.env)).await;
+                    match Box::pin(self.tick()).await? {
+                        Verdict::Fine => {}
+                        other => return Ok(Err(other)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends what `compose` proposes, as long as it takes: an absent store is waited out and shown as degraded.
+    pub(super) async fn append<D>(
+        &mut self,
+        mut compose: impl FnMut(&View<'_>) -> Compose<D>,
+    ) -> Result<Reply<D>, Failure> {
+        let mut backoff = retry();
+        loop {
+            match self.log.append(&mut compose).await {
+                // An earlier record can only be this one, sent before the store failed: nothing else was composed since.
+                Ok(Appended::Won(won) | Appended::Earlier(won)) => {
+                    self.hub.log_seq(won.seq().0);
+                    return Ok(Reply::Won(won.seq()));
+                }
+                Ok(Appended::Declined(reason)) => return Ok(Reply::Declined(reason)),
+                Ok(Appended::Void) => {
+                    return Ok(match self.reopen().await? {
+                        Some(seq) => Reply::Won(seq),
+                        None => Reply::Reopened,
+                    });
+                }
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// Opens the log anew after what was read of it turned out to be void.
+    async fn reopen(&mut self) -> Result<Option<Seq>, Failure> {
+        tracing::info!("the job log moved on beneath this process; reading it anew");
+        let mut backoff = retry();
+        loop {
+            match self.log.reopen().await {
+                Ok(won) => return Ok(won.map(|won| won.seq())),
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// After a fault of the log: waits if waiting can help.
+    pub(super) async fn wait_out(&mut self, error: LogError, backoff: &mut Backoff) -> Result<(), Failure> {
+        let failure = log_failure(&error);
+        // Once it has worked, a lost right or a full disk is waited out too: the tables are better off with a job that
+        // goes on by itself when that is mended.
+        let mendable = matches!(&error, LogError::Store(store) if store.kind != FaultKind::Unsupported);
+        if !error.is_transient() && !(self.begun && mendable) {
+            return Err(failure);
+        }
+        self.hub.degraded(&failure, self.env.clock.now_millis());
+        sleep(backoff.next(&self.env)).await;
+        Ok(())
+    }
+}
+
+/// How the job log's faults look to the user.
+pub fn log_failure(error: &LogError) -> Failure {
+    use millrace_crds::contract::FailureClass;
+    let message = format!("job log: {}", chain(error));
+    match error {
+        LogError::Store(store) => match store.kind {
+            FaultKind::Transient => Failure::external("StoreUnavailable", message),
+            FaultKind::Full => Failure::external("DiskFull", message),
+            FaultKind::Denied => Failure::new(FailureClass::User, "StoreDenied", message),
+            FaultKind::MissingBucket => Failure::new(FailureClass::User, "StoreBucketMissing", message),
+            FaultKind::Unsupported => Failure::new(FailureClass::User, "StoreUnfit", message),
+        },
+        LogError::Contended { .. } | LogError::Overtaken { .. } => Failure::external("StoreContended", message),
+        LogError::Gone { .. } => Failure::user(message),
+        LogError::Damaged(_) | LogError::Proposed(_) => Failure::internal(message),
+    }
+}
+
+/// An error with its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The intent to publish a staged file, in the log's words: with whole URLs.
+fn intent(url: &str, file: &StagedFile) -> ParquetFile {
+    ParquetFile {
+        staged: format!("{url}/{}", file.staged),
+        target: format!("{url}/{}", file.target),
+        bytes: file.bytes,
+        rows: file.rows,
+        etag: file.etag.clone(),
+    }
+}
+
+fn retry() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
+}

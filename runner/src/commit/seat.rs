@@ -1,0 +1,277 @@
+//! A runner's place in the log: its term, its claims, its bounded read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use millrace_joblog::decide::{
+    self, Begin, ClaimDecision, ClaimRequest, PlanDecision, TermDecision, WantedTerm, candidates,
+};
+use millrace_joblog::log::Compose;
+use millrace_joblog::{Fold, Parallelism, owner};
+use tokio::time::Instant;
+
+use super::committer::{Identity, Reply};
+use super::{Committer, Verdict, list};
+use crate::control::Control;
+use crate::failure::Failure;
+use crate::ids::{FirstClaim, Offset, OutputName, Partition, Task};
+use crate::source::Discovered;
+
+/// How long an owner of the same revision may take to release what a new term gives to another; for liveness only.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// What the log wants of this runner now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Duties {
+    /// Whether it owns tasks that the term gives to others.
+    pub release: bool,
+    /// The tasks that are its own by the term and that it does not hold.
+    pub claim: BTreeSet<Task>,
+    /// The partitions among them that nobody ever claimed.
+    pub never_claimed: Vec<Partition>,
+}
+
+/// What this process owns and the term gives to others. Nothing in a term of another revision: there it may not write.
+pub(super) fn to_release<'a>(fold: &'a Fold, identity: &Identity) -> impl Iterator<Item = Task> + use<'a> {
+    let term = fold.term().filter(|term| term.revision == identity.revision);
+    let (incarnation, ordinal) = (identity.incarnation, identity.ordinal);
+    let owned = term.map(|_| fold.owned_by(incarnation)).unwrap_or_default();
+    owned.into_iter().filter(move |task| term.is_some_and(|term| owner(task, term.parallelism) != ordinal))
+}
+
+impl Committer {
+    /// Asks for the wanted term, if it is another than the one asked for last.
+    ///
+    /// # Errors
+    /// The term does not fit the log: an output moved, two outputs on one path.
+    pub async fn ensure_term(&mut self, wanted: &Control) -> Result<Verdict, Failure> {
+        if !self.begun || self.told.as_ref() == Some(wanted) {
+            return Ok(Verdict::Fine);
+        }
+        // A term of another revision is for that revision's runners to ask for.
+        if wanted.revision == self.identity.revision {
+            let term = self.wanted_term(wanted)?;
+            let reply = self
+                .append(|view| match decide::term(view, &term) {
+                    TermDecision::Propose(proposal) => Compose::Propose(proposal),
+                    other => Compose::Decline(other),
+                })
+                .await?;
+            match reply {
+                Reply::Won(seq) => tracing::info!(%seq, parallelism = wanted.parallelism, "a new term"),
+                Reply::Declined(declined) => match refuse(declined)? {
+                    Verdict::Fine => {}
+                    other => return Ok(other),
+                },
+                Reply::Reopened => return Ok(Verdict::StartOver),
+            }
+        }
+        self.told = Some(wanted.clone());
+        Ok(Verdict::Fine)
+    }
+
+    /// What the log wants of this runner, given the partitions there are.
+    pub fn duties(&mut self, discovered: &[Discovered], wanted: &Control) -> Duties {
+        let parallelism = match self.fold().term() {
+            Some(term) if self.begun && term.revision != self.identity.revision => return Duties::default(),
+            Some(term) if self.begun => Some(term.parallelism),
+            _ => Parallelism::new(wanted.parallelism),
+        };
+        let Some(parallelism) = parallelism else { return Duties::default() };
+        let mine = |task: &Task| owner(task, parallelism) == self.identity.ordinal;
+        let held = |task: &Task| self.fold().owns(task, self.identity.incarnation);
+        let claim: BTreeSet<Task> =
+            self.all_tasks(discovered).into_iter().filter(|task| mine(task) && !held(task)).collect();
+        let never_claimed = claim.iter().filter_map(|task| match task {
+            Task::Partition(partition) if self.fold().partition(partition).is_none() => Some(partition.clone()),
+            _ => None,
+        });
+        Duties {
+            release: to_release(self.fold(), &self.identity).next().is_some(),
+            never_claimed: never_claimed.collect(),
+            claim,
+        }
+    }
+
+    /// Whether the log knows a partition of this source: new ones appeared later, then.
+    pub fn knows_source(&self, source: &str) -> bool {
+        self.fold().partitions().keys().any(|partition| partition.source.as_str() == source)
+    }
+
+    /// Claims what is this runner's to claim. The first claim of a process settles home and term in the same record.
+    ///
+    /// # Errors
+    /// The checkpoint is another job's; the term does not fit the log.
+    pub async fn claim(
+        &mut self,
+        discovered: &[Discovered],
+        first: BTreeMap<Partition, FirstClaim>,
+        wanted: &Control,
+    ) -> Result<Verdict, Failure> {
+        let request = ClaimRequest {
+            ordinal: self.identity.ordinal,
+            pod: self.identity.pod,
+            revision: self.identity.revision.clone(),
+            tasks: self.all_tasks(discovered),
+            first,
+            grace_over: self.grace_is_over(),
+        };
+        let term = self.wanted_term(wanted)?;
+        let (begun, start) = (self.begun, self.identity.start.clone());
+        let reply = self
+            .append(|view| {
+                if begun {
+                    match decide::claim(view, &request) {
+                        ClaimDecision::Propose { proposal, .. } => Compose::Propose(proposal),
+                        other => Compose::Decline(Begin::Claim(other)),
+                    }
+                } else {
+                    match decide::begin(view, &start, &term, &request) {
+                        Begin::Propose { proposal, .. } => Compose::Propose(proposal),
+                        other => Compose::Decline(other),
+                    }
+                }
+            })
+            .await?;
+        match reply {
+            Reply::Won(seq) => {
+                if !self.begun {
+                    self.told = Some(wanted.clone());
+                }
+                self.begun = true;
+                let now = self.fold().owned_by(self.identity.incarnation);
+                let new: Vec<Task> = now.difference(&self.mine).cloned().collect();
+                tracing::info!(%seq, tasks = list(new), "claimed");
+                self.mine = now;
+                if let Some(term) = self.fold().term() {
+                    self.hub.generation(term.generation.0);
+                }
+                self.collect().await;
+                Ok(Verdict::Fine)
+            }
+            Reply::Reopened => Ok(Verdict::StartOver),
+            Reply::Declined(Begin::Refused(refusal)) => Err(Failure::user(format!(
+                "{refusal} (on the command line: --take-over or --fork)"
+            ))),
+            Reply::Declined(Begin::Term(declined)) => refuse(declined),
+            Reply::Declined(Begin::Claim(ClaimDecision::Superseded(superseded))) => {
+                Ok(Verdict::Superseded(superseded.to_string()))
+            }
+            Reply::Declined(Begin::Claim(ClaimDecision::Held(hold))) => {
+                tracing::info!(by = %hold.incarnation, reason = hold.reason, "the job log is held; waiting");
+                Ok(Verdict::Fine)
+            }
+            // Nothing to claim now, or no place in the term: wait for one.
+            Reply::Declined(_) => Ok(Verdict::Fine),
+        }
+    }
+
+    /// Where the partitions that this runner holds stand.
+    pub fn positions(&self) -> BTreeMap<Partition, Offset> {
+        let partitions = self.mine.iter().filter_map(|task| match task {
+            Task::Partition(partition) => Some(partition),
+            _ => None,
+        });
+        let stands = partitions.filter_map(|partition| {
+            let state = self.fold().partition(partition)?;
+            Some((partition.clone(), state.offset))
+        });
+        stands.collect()
+    }
+
+    /// Whether this runner holds any task.
+    pub fn owns_anything(&self) -> bool {
+        !self.mine.is_empty()
+    }
+
+    /// Where the bounded read ends that this runner works on; `None` before it is planned.
+    pub fn ends(&self) -> Option<BTreeMap<Partition, Offset>> {
+        let plan = self.fold().plan()?;
+        (self.planned == Some(plan.seq)).then(|| plan.ends.clone())
+    }
+
+    /// Fixes the ends of a bounded read, or joins the one under way. `whole`: some result is over everything read, so
+    /// that a finished read cannot be continued.
+    ///
+    /// # Errors
+    /// A finished read cannot be continued.
+    pub async fn plan(&mut self, ends: BTreeMap<Partition, Offset>, whole: bool) -> Result<Verdict, Failure> {
+        let again = self.identity.pod.is_none();
+        if whole && again && self.fold().plan().is_some_and(|plan| plan.complete.is_some()) {
+            return Err(Failure::user(
+                "this job is complete, and its result is over everything that was read: to compute it again, give the \
+                 job another checkpoint.location and its outputs other paths",
+            ));
+        }
+        let revision = self.identity.revision.clone();
+        let reply = self
+            .append(|view| match decide::plan(view, &revision, &ends, again) {
+                PlanDecision::Propose(proposal) => Compose::Propose(proposal),
+                other => Compose::Decline(other),
+            })
+            .await?;
+        match reply {
+            Reply::Won(seq) => self.planned = Some(seq),
+            Reply::Declined(PlanDecision::UnderWay(plan)) => self.planned = Some(plan.seq),
+            Reply::Declined(PlanDecision::Complete(_)) => return Ok(Verdict::Completed),
+            Reply::Declined(PlanDecision::Superseded(superseded)) => {
+                return Ok(Verdict::Superseded(superseded.to_string()));
+            }
+            Reply::Declined(_) => {}
+            Reply::Reopened => return Ok(Verdict::StartOver),
+        }
+        Ok(Verdict::Fine)
+    }
+
+    fn wanted_term(&self, wanted: &Control) -> Result<WantedTerm, Failure> {
+        if let Some(term) = self.fold().term().filter(|_| wanted.revision != self.identity.revision) {
+            // Another revision's runners ask for its term; this one works in the log's as long as it may.
+            return Ok(WantedTerm {
+                generation: Some(term.generation),
+                revision: self.identity.revision.clone(),
+                parallelism: term.parallelism,
+                outputs: self.identity.outputs.clone(),
+                accept_moved_outputs: self.identity.accept_moved_outputs,
+            });
+        }
+        let parallelism = Parallelism::new(wanted.parallelism)
+            .ok_or_else(|| Failure::user("parallelism 0 has no term: suspend the job instead"))?;
+        Ok(WantedTerm {
+            generation: wanted.generation,
+            revision: wanted.revision.clone(),
+            parallelism,
+            outputs: self.identity.outputs.clone(),
+            accept_moved_outputs: self.identity.accept_moved_outputs,
+        })
+    }
+
+    /// Every task of the job; of a bounded read under way only the partitions it was planned with.
+    fn all_tasks(&self, discovered: &[Discovered]) -> BTreeSet<Task> {
+        let outputs: Vec<OutputName> = self.outputs.iter().map(|output| OutputName(output.name.clone())).collect();
+        let ends = self.ends();
+        let planned = |partition: &Partition| ends.as_ref().is_none_or(|ends| ends.contains_key(partition));
+        let partitions = discovered.iter().map(|found| found.partition.clone()).filter(planned);
+        candidates(self.fold(), partitions, outputs.iter())
+    }
+
+    /// Whether the owners of the term before had their time.
+    fn grace_is_over(&mut self) -> bool {
+        let Some(generation) = self.fold().term().map(|term| term.generation) else { return false };
+        match self.term_seen {
+            Some((seen, since)) if seen == generation => since.elapsed() >= GRACE,
+            _ => {
+                self.term_seen = Some((generation, Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+/// Why a wanted term is not the log's.
+fn refuse(declined: TermDecision) -> Result<Verdict, Failure> {
+    match declined {
+        TermDecision::Superseded(superseded) => Ok(Verdict::Superseded(superseded.to_string())),
+        TermDecision::Refused(refusal) => Err(Failure::user(refusal.to_string())),
+        TermDecision::Current | TermDecision::Propose(_) | TermDecision::Behind(_) => Ok(Verdict::Fine),
+    }
+}

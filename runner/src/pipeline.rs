@@ -1,0 +1,325 @@
+//! The way of a row, and nothing else: every stage is named here, in order.
+//!
+//! `source → decode → plan → sink → commit`. An epoch is open while rows stream in; closing it hands it to the
+//! committer, which stages, decides and publishes it while the next epoch is already reading.
+
+mod join;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_crds::contract::{FailureClass, Phase};
+use millrace_crds::job::OnError;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::batch::Fetched;
+use crate::commit::{Committing, Verdict};
+use crate::control::Control;
+use crate::decode::dead_letter;
+use crate::env::{Backoff, Env};
+use crate::epoch::Epoch;
+use crate::failpoint::Failpoint;
+use crate::failure::Failure;
+use crate::ids::Offset;
+use crate::intake::Intakes;
+use crate::output::OutputSlot;
+use crate::progress::{ProgressHub, Scope};
+use crate::queries::Queries;
+use crate::source::{Discovered, SourceError};
+
+/// When an epoch closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing {
+    /// At the latest so long after the one before.
+    pub interval: Duration,
+    /// With so many messages.
+    pub max_records: Option<u64>,
+    /// With so many bytes of messages.
+    pub max_bytes: Option<u64>,
+    /// Whether the job ends by itself: `availableNow`.
+    pub bounded: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// A bounded job read, committed and published everything.
+    Completed,
+    /// It was told to stop and has committed what it had read.
+    Stopped,
+    /// Another incarnation has taken its ordinal over for good; says which.
+    Superseded(String),
+}
+
+/// A runner's stages, put together.
+pub struct Pipeline {
+    /// Time, chance, failpoints.
+    pub env: Env,
+    /// Where progress is reported.
+    pub hub: Arc<ProgressHub>,
+    /// When epochs close.
+    pub closing: Closing,
+    /// Sources and decoders.
+    pub intakes: Intakes,
+    /// The queries.
+    pub queries: Box<dyn Queries>,
+    /// The declared outputs, then one for the dead letters of each source that has them.
+    pub outputs: Arc<Vec<OutputSlot>>,
+    /// Stages, decides and publishes.
+    pub committing: Committing,
+    /// The term that is wanted, as it changes.
+    pub control: watch::Receiver<Control>,
+    /// Becomes true when the process is told to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What the loop wakes up for.
+enum Event {
+    Stop,
+    Committed(Result<Verdict, Failure>),
+    Trigger,
+    Control,
+    Fetched(usize, Result<Fetched, SourceError>),
+}
+
+/// The loop's own state between two events.
+struct Turn {
+    epoch: Epoch,
+    /// When the trigger fires.
+    deadline: Instant,
+    /// It has fired, and the epoch is not closed yet.
+    due: bool,
+    stopping: bool,
+    /// Whether the final results of a bounded read are written.
+    finished: bool,
+    discovered: Vec<Discovered>,
+    discovered_at: Instant,
+    backoff: Backoff,
+}
+
+impl Pipeline {
+    /// Runs until the job is complete, told to stop, superseded, or failed. External failures are waited out.
+    ///
+    /// # Errors
+    /// What only the user or a fix can mend.
+    pub async fn run(mut self) -> Result<Ended, Failure> {
+        let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+        let now = Instant::now();
+        let mut turn = Turn {
+            epoch: Epoch::closed_to_all(),
+            deadline: now + self.closing.interval,
+            due: false,
+            stopping: false,
+            finished: false,
+            discovered: Vec::new(),
+            discovered_at: now,
+            backoff,
+        };
+        let mut verdict = Verdict::StartOver;
+        loop {
+            self.hub.turned();
+            match verdict {
+                Verdict::Superseded(by) => return Ok(Ended::Superseded(by)),
+                Verdict::Completed => return Ok(Ended::Completed),
+                Verdict::StartOver => {
+                    verdict = self.join(&mut turn).await?;
+                    continue;
+                }
+                Verdict::Fine => {}
+            }
+            if let Some(next) = self.close_if_due(&mut turn).await? {
+                verdict = next;
+                continue;
+            }
+            if turn.stopping && !self.committing.is_busy() {
+                return Ok(Ended::Stopped);
+            }
+            verdict = match self.wait(&mut turn).await {
+                Event::Stop => {
+                    turn.stopping = true;
+                    self.hub.phase(Phase::Stopping);
+                    Verdict::Fine
+                }
+                Event::Committed(outcome) => match outcome? {
+                    Verdict::Fine if !turn.stopping => self.settle(&mut turn).await?,
+                    other => other,
+                },
+                Event::Fetched(index, fetched) => self.take(&mut turn, index, fetched).await?,
+                Event::Control => self.look_around(&mut turn).await?,
+                Event::Trigger => {
+                    turn.due = true;
+                    Verdict::Fine
+                }
+            };
+        }
+    }
+
+    /// One fetch's way through the stages, up to the open files.
+    async fn process(&mut self, epoch: &mut Epoch, index: usize, fetched: &Fetched) -> Result<(), Failure> {
+        epoch.advance(fetched).map_err(|broken| Failure::internal(broken.to_string()))?;
+
+        let intake = self.intakes.get(index);
+        let decoded = intake.decoder.decode(fetched).map_err(|error| Failure::internal(error.to_string()))?;
+        let bad = decoded.bad.len() as u64;
+        self.hub.read(&intake.name, fetched.messages.len() as u64, fetched.bytes as u64, bad);
+        epoch.count_bad(&intake.name, bad);
+        self.env.failpoints.reach(Failpoint::Read).await;
+
+        if let Some(first) = decoded.bad.first() {
+            match &intake.on_error {
+                OnError::Fail => {
+                    return Err(Failure::new(FailureClass::Data, "RowDoesNotDecode", dead_letter::describe(first)));
+                }
+                OnError::Skip => {}
+                OnError::DeadLetter { .. } => {
+                    let letters = dead_letter::batch(&decoded.bad)
+                        .map_err(|error| Failure::internal(format!("cannot build the dead letters: {error}")))?;
+                    if let Some(output) = intake.dead_letters {
+                        epoch.write(output, &self.outputs[output], letters).await?;
+                    }
+                }
+            }
+        }
+        if decoded.batch.num_rows() > 0 {
+            for rows in self.queries.run(&intake.name, &decoded.batch, epoch.batch_time).await? {
+                for batch in rows.batches {
+                    epoch.write(rows.output, &self.outputs[rows.output], batch).await?;
+                }
+            }
+        }
+        self.env.failpoints.reach(Failpoint::Written).await;
+        Ok(())
+    }
+
+    /// At the trigger, when the committer is free: commits what was read, or looks around if there was nothing.
+    /// `None`: go on and wait for the next event.
+    async fn close_if_due(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
+        let read_all = self.intakes.have_read_all(&turn.epoch.positions());
+        let last = read_all && (!turn.finished || turn.epoch.moved());
+        let due = turn.due || turn.stopping || last || self.is_full(&turn.epoch);
+        if self.committing.is_busy() || !due {
+            return Ok(None);
+        }
+        if self.queries.holds_epoch() && !read_all {
+            // A result over everything read is committed with everything read, or not at all.
+            if turn.stopping {
+                std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
+                return Ok(None);
+            }
+            self.rearm(turn);
+            return self.look_around(turn).await.map(Some);
+        }
+        if read_all && !turn.finished {
+            for rows in self.queries.finish(turn.epoch.batch_time).await? {
+                for batch in rows.batches {
+                    turn.epoch.write(rows.output, &self.outputs[rows.output], batch).await?;
+                }
+            }
+            turn.finished = true;
+        }
+        let worth_a_record = turn.epoch.rows() > 0 || turn.epoch.has_files() || (read_all && turn.epoch.moved());
+        if worth_a_record {
+            return match self.verify_topics(turn).await? {
+                Some(verdict) => Ok(Some(verdict)),
+                None => {
+                    self.commit(turn)?;
+                    Ok(None)
+                }
+            };
+        }
+        if turn.stopping {
+            return self.committing.idle()?.note().await.map(|verdict| verdict.interesting());
+        }
+        self.rearm(turn);
+        let verdict = self.look_around(turn).await?;
+        match verdict {
+            Verdict::Fine if read_all => self.committing.idle()?.complete().await.map(|verdict| verdict.interesting()),
+            other => Ok(other.interesting()),
+        }
+    }
+
+    /// Closes the open epoch and hands it to the committer; the next one continues where it ends.
+    fn commit(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+        let next = self.committing.idle()?.open(&turn.epoch.positions());
+        let closed = std::mem::replace(&mut turn.epoch, next).close();
+        self.committing.start(closed)?;
+        self.rearm(turn);
+        Ok(())
+    }
+
+    /// Waits for the next thing to do. Every branch is cancellation-safe.
+    async fn wait(&mut self, turn: &mut Turn) -> Event {
+        let busy = self.committing.is_busy();
+        let reading = !turn.stopping && !self.is_full(&turn.epoch) && self.intakes.is_reading();
+        tokio::select! {
+            biased;
+            _ = self.stop.wait_for(|stop| *stop), if !turn.stopping => Event::Stop,
+            outcome = self.committing.done(), if busy => Event::Committed(outcome),
+            Ok(()) = self.control.changed(), if !busy && !turn.stopping => Event::Control,
+            () = sleep_until(turn.deadline), if !turn.due => Event::Trigger,
+            (index, fetched) = self.intakes.next(), if reading => Event::Fetched(index, fetched),
+        }
+    }
+
+    /// What one read gave: rows for the open epoch, or trouble with the source.
+    async fn take(
+        &mut self,
+        turn: &mut Turn,
+        index: usize,
+        fetched: Result<Fetched, SourceError>,
+    ) -> Result<Verdict, Failure> {
+        match fetched {
+            Ok(fetched) => {
+                if fetched.at_end {
+                    self.hub.ends([(fetched.partition.clone(), fetched.position)]);
+                }
+                match self.process(&mut turn.epoch, index, &fetched).await {
+                    Ok(()) => {
+                        self.hub.recovered(Scope::Source);
+                        turn.backoff.reset();
+                        Ok(Verdict::Fine)
+                    }
+                    // The store failed in the middle of a file: the epoch is given up and read again.
+                    Err(failure) if failure.is_external() => {
+                        self.hold_out(turn, &failure).await;
+                        Ok(Verdict::StartOver)
+                    }
+                    Err(failure) => Err(failure),
+                }
+            }
+            Err(SourceError::OffsetOutOfRange { partition, wanted, low, high }) => {
+                let fail = self.intakes.get(index).fail_on_data_loss;
+                let error = SourceError::OffsetOutOfRange { partition: partition.clone(), wanted, low, high };
+                if fail { Err(error.into()) } else { self.lose(turn, &partition, Offset(low), None, &error).await }
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.class == FailureClass::Internal {
+                    return Err(failure);
+                }
+                // librdkafka goes on trying, and so do we: a topic that appears and a right that is granted are picked up.
+                self.hold_out(turn, &failure).await;
+                Ok(Verdict::Fine)
+            }
+        }
+    }
+
+    /// Waits a little after a failure from outside, having said so.
+    async fn hold_out(&mut self, turn: &mut Turn, failure: &Failure) {
+        self.hub.degraded(failure, self.env.clock.now_millis());
+        sleep(turn.backoff.next(&self.env)).await;
+    }
+
+    /// Whether the open epoch holds as much as one may.
+    fn is_full(&self, epoch: &Epoch) -> bool {
+        self.closing.max_records.is_some_and(|max| epoch.rows() >= max)
+            || self.closing.max_bytes.is_some_and(|max| epoch.bytes() >= max)
+    }
+
+    /// The trigger fires again an interval from now.
+    fn rearm(&self, turn: &mut Turn) {
+        turn.due = false;
+        turn.deadline = Instant::now() + self.closing.interval;
+    }
+}

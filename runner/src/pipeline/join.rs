@@ -1,0 +1,270 @@
+//! A runner's place in the job: its term, its claims, and what it reads because of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millrace_crds::contract::{FailureClass, Phase};
+use tokio::time::Instant;
+
+use super::{Pipeline, Turn};
+use crate::commit::Verdict;
+use crate::epoch::Epoch;
+use crate::failpoint::Failpoint;
+use crate::failure::Failure;
+use crate::ids::{DataLoss, FirstClaim, Offset, Partition, TopicId};
+use crate::progress::Scope;
+use crate::source::SourceError;
+
+/// Partitions are looked up again at the earliest so long after the last time, unless an epoch needs it.
+const DISCOVER_EVERY: Duration = Duration::from_secs(5);
+
+impl Pipeline {
+    /// Takes the runner's place in the log: its term, its claims, its offsets. Gives up the open epoch first: what it
+    /// read may not be ours any more.
+    pub(super) async fn join(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
+        std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
+        self.intakes.assign(&BTreeMap::new()).await?;
+        match self.committing.done().await? {
+            Verdict::Fine | Verdict::StartOver => {}
+            ended => return Ok(ended),
+        }
+        if turn.stopping {
+            return Ok(Verdict::Fine);
+        }
+        match self.committing.idle()?.tick().await? {
+            Verdict::Fine | Verdict::StartOver => {}
+            ended => return Ok(ended),
+        }
+        if !self.discover(turn).await? {
+            return Ok(Verdict::StartOver);
+        }
+        self.queries.restart().await?;
+        turn.finished = false;
+        self.rearm(turn);
+        self.settle(turn).await
+    }
+
+    /// Reads the log's tail and settles what changed.
+    pub(super) async fn look_around(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
+        match self.committing.idle()?.tick().await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
+        if !self.closing.bounded && turn.discovered_at.elapsed() >= DISCOVER_EVERY {
+            self.discover(turn).await?;
+        }
+        self.settle(turn).await
+    }
+
+    /// Brings what this runner does in line with what the log gives it: asks for the wanted term, releases what
+    /// belongs to others by now, claims what is its own, and reads it.
+    pub(super) async fn settle(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
+        let wanted = self.control.borrow_and_update().clone();
+        match self.committing.idle()?.ensure_term(&wanted).await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
+        let duties = self.committing.idle()?.duties(&turn.discovered, &wanted);
+        if duties.release {
+            // What was read of them so far is committed with the release. An epoch is named after a claim, and this may
+            // be the end of one: nothing is read beside it.
+            self.intakes.assign(&BTreeMap::new()).await?;
+            let epoch = std::mem::replace(&mut turn.epoch, Epoch::closed_to_all());
+            self.committing.start(epoch.close())?;
+            return Ok(Verdict::Fine);
+        }
+        if !duties.claim.is_empty() {
+            let Some(first) = self.first_claims(turn, &duties.never_claimed).await? else {
+                return Ok(Verdict::StartOver);
+            };
+            let committer = self.committing.idle()?;
+            match committer.claim(&turn.discovered, first, &wanted).await? {
+                Verdict::Fine => {}
+                other => return Ok(other),
+            }
+            self.env.failpoints.reach(Failpoint::Claimed).await;
+        }
+        if self.closing.bounded {
+            match self.plan_ends(turn).await? {
+                Verdict::Fine => {}
+                other => return Ok(other),
+            }
+        }
+        self.read_owned(turn).await?;
+        if !turn.stopping {
+            let owns = self.committing.idle()?.owns_anything();
+            self.hub.phase(if owns { Phase::Running } else { Phase::Waiting });
+        }
+        Ok(Verdict::Fine)
+    }
+
+    /// Reads owned partitions that the open epoch does not read yet.
+    async fn read_owned(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+        let committer = self.committing.idle()?;
+        let owned = committer.positions();
+        let mut reading = turn.epoch.positions();
+        let new: BTreeMap<Partition, Offset> =
+            owned.iter().filter(|(partition, _)| !reading.contains_key(*partition)).map(|(p, at)| (p.clone(), *at)).collect();
+        self.hub.assigned(owned);
+        if new.is_empty() {
+            return Ok(());
+        }
+        reading.extend(new.clone());
+        if turn.epoch.moved() {
+            turn.epoch.extend(&new);
+        } else {
+            turn.epoch = committer.open(&reading);
+        }
+        self.intakes.assign(&reading).await?;
+        Ok(())
+    }
+
+    /// Looks up every partition there is now. False if the brokers could not say, after waiting a little; a bounded job
+    /// fails instead when a topic is missing, for nobody may be there to create it.
+    async fn discover(&mut self, turn: &mut Turn) -> Result<bool, Failure> {
+        match self.intakes.discover().await {
+            Ok(discovered) => {
+                self.hub.recovered(Scope::Source);
+                turn.backoff.reset();
+                turn.discovered = discovered;
+                turn.discovered_at = Instant::now();
+                Ok(true)
+            }
+            Err(error) => {
+                let missing = matches!(error, SourceError::TopicMissing { .. });
+                let failure = Failure::from(error);
+                let waits = failure.is_external() || (missing && !self.closing.bounded) || self.committing.is_joined();
+                if !waits || failure.class == FailureClass::Internal {
+                    return Err(failure);
+                }
+                self.hold_out(turn, &failure).await;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Where partitions that nobody ever claimed start. `None` if the brokers could not say.
+    async fn first_claims(
+        &mut self,
+        turn: &mut Turn,
+        new: &[Partition],
+    ) -> Result<Option<BTreeMap<Partition, FirstClaim>>, Failure> {
+        let mut first = BTreeMap::new();
+        for intake in self.intakes.iter_mut() {
+            let of: Vec<_> = new.iter().filter(|p| p.source.as_str() == intake.name).cloned().collect();
+            let known = self.committing.idle()?.knows_source(&intake.name);
+            if of.is_empty() {
+                continue;
+            }
+            match intake.source.start_offsets(&of, known).await {
+                Ok(starts) => {
+                    for (partition, start) in starts {
+                        let found = turn.discovered.iter().find(|found| found.partition == partition);
+                        let topic_id = found.and_then(|found| found.topic_id.clone()).map(TopicId);
+                        first.insert(partition, FirstClaim { start, topic_id });
+                    }
+                }
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    if !failure.is_external() {
+                        return Err(failure);
+                    }
+                    self.hold_out(turn, &failure).await;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(first))
+    }
+
+    /// Fixes the ends of a bounded read in the log, unless they are fixed already, and reads no further.
+    async fn plan_ends(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
+        if self.committing.idle()?.ends().is_none() {
+            let mut ends = BTreeMap::new();
+            for intake in self.intakes.iter_mut() {
+                let found = turn.discovered.iter().map(|found| found.partition.clone());
+                let of: Vec<_> = found.filter(|partition| partition.source.as_str() == intake.name).collect();
+                match intake.source.end_offsets(&of).await {
+                    Ok(of) => ends.extend(of),
+                    Err(error) => {
+                        let failure = Failure::from(error);
+                        if !failure.is_external() {
+                            return Err(failure);
+                        }
+                        self.hold_out(turn, &failure).await;
+                        return Ok(Verdict::StartOver);
+                    }
+                }
+            }
+            let whole = self.queries.holds_epoch();
+            match self.committing.idle()?.plan(ends, whole).await? {
+                Verdict::Fine => {}
+                other => return Ok(other),
+            }
+            self.env.failpoints.reach(Failpoint::Planned).await;
+        }
+        if let Some(ends) = self.committing.idle()?.ends() {
+            self.hub.ends(ends.clone());
+            self.intakes.bound(ends);
+        }
+        Ok(Verdict::Fine)
+    }
+
+    /// Before an epoch is committed: are its topics still the ones it was read from? A topic that was deleted and
+    /// created again has another id, and its offsets mean other messages. `None`: they are.
+    pub(super) async fn verify_topics(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
+        if !self.discover(turn).await? {
+            return Ok(Some(Verdict::Fine));
+        }
+        let recreated = turn.discovered.iter().find_map(|found| {
+            let id = TopicId(found.topic_id.clone()?);
+            let before = self.committing.topic_id(&found.partition)?;
+            (turn.epoch.positions().contains_key(&found.partition) && before != id)
+                .then(|| (found.partition.clone(), before, id))
+        });
+        let Some((partition, before, now)) = recreated else { return Ok(None) };
+        let failure = Failure::new(
+            FailureClass::Data,
+            "TopicRecreated",
+            format!(
+                "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not read of \
+                 the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of the new one",
+                partition.topic, partition.source
+            ),
+        );
+        let Some(intake) = self.intakes.by_name(partition.source.as_str()) else { return Err(failure) };
+        if intake.fail_on_data_loss {
+            return Err(failure);
+        }
+        let starts = intake.source.start_offsets(std::slice::from_ref(&partition), true).await?;
+        let start = starts.get(&partition).copied().unwrap_or(Offset(0));
+        self.lose(turn, &partition, start, Some(now), &failure.message).await.map(Some)
+    }
+
+    /// Gives up offsets that are gone, on the record, and goes on behind them.
+    pub(super) async fn lose(
+        &mut self,
+        turn: &mut Turn,
+        partition: &Partition,
+        resumed: Offset,
+        topic_id: Option<TopicId>,
+        reason: &str,
+    ) -> Result<Verdict, Failure> {
+        tracing::warn!(%partition, resumed = resumed.0, reason, "data loss, recorded in the job log");
+        std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
+        match self.committing.done().await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
+        let committer = self.committing.idle()?;
+        let Some(expected) = committer.positions().get(partition).copied() else { return Ok(Verdict::StartOver) };
+        if expected == resumed && topic_id.is_none() {
+            return Ok(Verdict::StartOver);
+        }
+        let loss = DataLoss { partition: partition.clone(), expected, resumed, topic_id, reason: reason.to_owned() };
+        match committer.record_loss(loss).await? {
+            Verdict::Fine => Ok(Verdict::StartOver),
+            other => Ok(other),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The tests against real servers. One program, so that all of them share one broker and one store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod servers;
