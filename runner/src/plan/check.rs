@@ -4,7 +4,7 @@
 //! here unless the whole read is one execution; whatever is not on the list is refused too, so that a construct
 //! new in DataFusion is never approximated.
 
-use millrace_crds::job::OutputMode;
+use millrace_crds::OutputMode;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue};

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use datafusion::physical_plan::displayable;
-use millrace_crds::job::OutputMode;
+use millrace_crds::OutputMode;
 
 use super::{Plan, PlannedOutput, PlannedQuery, PlannedSource};
 

@@ -30,7 +30,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use datafusion::execution::TaskContext;
-use millrace_crds::job::{Output, OutputMode, View};
+use millrace_crds::{Output, OutputMode, View};
 
 pub use self::error::{Place, PlanError, Position, RunError};
 pub use self::names::KAFKA_COLUMNS;

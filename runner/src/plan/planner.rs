@@ -11,7 +11,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
-use millrace_crds::job::{Output, View};
+use millrace_crds::{Output, View};
 
 use super::check::{self, Execution};
 use super::clock::BatchClock;

@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::json::ReaderBuilder;
 use arrow::util::pretty::pretty_format_batches;
 use chrono::{DateTime, Utc};
-use millrace_crds::job::{ConsoleSink, Output, OutputMode, Sink, View};
+use millrace_crds::{ConsoleSink, Output, OutputMode, Sink, View};
 
 use super::{Place, Plan, PlanError, PlanOptions, RunError, SourceTable};
 
