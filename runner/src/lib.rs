@@ -7,5 +7,6 @@ pub mod batch;
 pub mod decode;
 pub mod ids;
 pub mod plan;
+pub mod secrets;
 pub mod sink;
 pub mod source;
