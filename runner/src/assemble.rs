@@ -9,18 +9,17 @@ use millrace_crds::contract::{FailureClass, kafka_group};
 use millrace_crds::{Compression, Job, Location, OnError, ParquetSink as ParquetSettings, Sink as SinkSpec, TriggerKind};
 use millrace_joblog::decide::{Permission, Start};
 use millrace_joblog::record::Home;
-use millrace_joblog::store::{ObjectLogStore, probe};
+use millrace_joblog::store::{LocalStore, LogStore, ObjectLogStore, ProbeError, probe};
 use millrace_joblog::{JobLog, Limits};
 use tokio::sync::watch;
 
-use crate::commit::{Committer, Committing, Identity};
+use crate::commit::{Committer, Committing, Identity, log_failure};
 use crate::control::Control;
 use crate::decode::{self, Needed, dead_letter};
-use crate::env::Env;
+use crate::env::{Env, LogClock};
 use crate::failure::Failure;
-use crate::ids::{Incarnation, JobUid, Ordinal, OutputName};
+use crate::ids::{Incarnation, JobUid, Ordinal, OutputName, Revision};
 use crate::intake::{Intake, Intakes};
-use crate::logclock::LogClock;
 use crate::output::{OutputSlot, Target, dead_letter_output};
 use crate::pipeline::{Closing, Pipeline};
 use crate::plan::{PlanOptions, SourceTable};
@@ -30,7 +29,7 @@ use crate::secrets::Secrets;
 use crate::sink::parquet::ParquetSink;
 use crate::source::Source;
 use crate::source::kafka::KafkaSource;
-use crate::storage::Stores;
+use crate::storage::{FaultKind, StoreFault, Stores};
 
 /// How often a bounded job looks at the log while it waits for other runners.
 const BOUNDED_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,6 +41,8 @@ pub struct Seating {
     pub ordinal: u32,
     /// The pod's number; `None` outside a cluster.
     pub pod: Option<u64>,
+    /// The revision it runs; default: the manifest's.
+    pub revision: Option<String>,
     /// Where the job runs.
     pub home: String,
     /// Take over another home's checkpoint.
@@ -142,13 +143,13 @@ pub async fn assemble(
         }
     }
 
-    let checkpoint = stores.log_store(&job.checkpoint).map_err(|fault| store_failure(&job.checkpoint, &fault))?;
-    let store = Arc::new(ObjectLogStore::new(Arc::clone(&checkpoint.store), checkpoint.prefix.clone()));
-    probe(&*store, &env.uuid().to_string()).await.map_err(|error| log_failure(&job.checkpoint, error))?;
-    let clock = Arc::new(LogClock::new(env.clone()));
+    let checkpoint = open_checkpoint(&stores, &job.checkpoint)?;
+    let store = checkpoint.store;
+    probe(&*store).await.map_err(|error| probe_failure(&job.checkpoint, error))?;
+    let clock = Arc::new(LogClock(env.clone()));
     let log = JobLog::open(store, clock, incarnation, Limits::STANDARD)
         .await
-        .map_err(|error| log_failure(&job.checkpoint, error))?;
+        .map_err(|error| log_failure(&error))?;
 
     let outputs = Arc::new(outputs);
     let moved: BTreeMap<OutputName, String> = outputs
@@ -164,9 +165,10 @@ pub async fn assemble(
         incarnation,
         ordinal: Ordinal(seating.ordinal),
         pod: seating.pod,
+        revision: Revision(seating.revision.unwrap_or(job.revision)),
         start: Start {
             home: Home { place: seating.home, kubernetes_uid: job.uid.clone() },
-            location: checkpoint.shown.clone(),
+            location: checkpoint.shown,
             fresh_job: JobUid(env.uuid()),
             permission,
         },
@@ -213,5 +215,48 @@ fn dead_letter_settings(path: Location) -> ParquetSettings {
         max_file_bytes: 128 << 20,
         max_file_age: None,
         max_open_files: 1,
+    }
+}
+
+/// The store of a checkpoint, and its location as the user knows it.
+pub struct Checkpoint {
+    /// The job log's store.
+    pub store: Arc<dyn LogStore>,
+    /// An absolute path or a URL.
+    pub shown: String,
+}
+
+/// Opens the store of a checkpoint location. A local one creates its files exclusively and durably itself.
+///
+/// # Errors
+/// What the user can mend: credentials, a path that cannot be created.
+pub fn open_checkpoint(stores: &Stores, location: &Location) -> Result<Checkpoint, Failure> {
+    let at = stores.log_store(location).map_err(|fault| store_failure(location, &fault))?;
+    let store: Arc<dyn LogStore> = match location {
+        Location::Local(_) => Arc::new(
+            LocalStore::open(&at.shown).map_err(|error| Failure::user(format!("checkpoint {location}: {error}")))?,
+        ),
+        Location::S3 { .. } => Arc::new(ObjectLogStore::new(at.store, at.prefix)),
+    };
+    Ok(Checkpoint { store, shown: at.shown })
+}
+
+/// A store's fault at a location, by class.
+fn store_failure(location: &Location, fault: &StoreFault) -> Failure {
+    let message = format!("{location}: {fault}");
+    match fault.kind {
+        FaultKind::Unavailable => Failure::external("StoreUnavailable", message),
+        FaultKind::NoSpace => Failure::external("DiskFull", message),
+        FaultKind::Denied => Failure::new(FailureClass::User, "StoreDenied", message),
+        FaultKind::BucketMissing => Failure::new(FailureClass::User, "StoreBucketMissing", message),
+        FaultKind::NotFound | FaultKind::Misconfigured => Failure::new(FailureClass::User, "Store", message),
+        FaultKind::Other => Failure::internal(message),
+    }
+}
+
+fn probe_failure(location: &Location, error: ProbeError) -> Failure {
+    match error {
+        ProbeError::Store(error) => log_failure(&error.into()),
+        other => Failure::new(FailureClass::User, "StoreUnfit", format!("checkpoint {location}: {other}")),
     }
 }

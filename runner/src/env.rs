@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 use crate::failpoint::{Disarmed, Failpoints};
+use crate::ids::Millis;
 
 /// The wall clock. Waiting goes through `tokio::time`, which a test can pause; this is for timestamps in records.
 pub trait Clock: Send + Sync {
@@ -69,6 +71,28 @@ impl Env {
 fn fallback_seed() -> u64 {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     nanos ^ (u64::from(std::process::id()) << 32)
+}
+
+/// Time as the job log asks for it.
+#[derive(Clone)]
+pub struct LogClock(pub Env);
+
+impl std::fmt::Debug for LogClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogClock")
+    }
+}
+
+#[async_trait]
+impl millrace_joblog::Clock for LogClock {
+    fn now(&self) -> Millis {
+        Millis(self.0.clock.now_millis())
+    }
+
+    async fn pause(&self, tries: u32) {
+        let wait = Duration::from_millis(50 << tries.saturating_sub(1).min(5)).min(Duration::from_secs(2));
+        tokio::time::sleep(self.0.jitter(wait)).await;
+    }
 }
 
 /// Waits that grow: doubled after each failure, bounded, reset by success.

@@ -67,11 +67,6 @@ impl Intakes {
         !self.assigned.is_empty()
     }
 
-    /// Each source in turn.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Intake> {
-        self.intakes.iter_mut()
-    }
-
     /// Every partition of every source as the brokers know them now.
     ///
     /// # Errors
@@ -82,6 +77,40 @@ impl Intakes {
             all.extend(intake.source.discover().await?);
         }
         Ok(all)
+    }
+
+    /// Where partitions never read before begin.
+    ///
+    /// # Errors
+    /// The first source's that fails.
+    pub async fn start_offsets(
+        &mut self,
+        partitions: &[Partition],
+        appeared_later: bool,
+    ) -> Result<BTreeMap<Partition, Offset>, SourceError> {
+        let mut starts = BTreeMap::new();
+        for intake in &mut self.intakes {
+            let of = of_source(partitions, &intake.name);
+            if !of.is_empty() {
+                starts.extend(intake.source.start_offsets(&of, appeared_later).await?);
+            }
+        }
+        Ok(starts)
+    }
+
+    /// Where a bounded read of these partitions ends.
+    ///
+    /// # Errors
+    /// The first source's that fails.
+    pub async fn end_offsets(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Offset>, SourceError> {
+        let mut ends = BTreeMap::new();
+        for intake in &mut self.intakes {
+            let of = of_source(partitions, &intake.name);
+            if !of.is_empty() {
+                ends.extend(intake.source.end_offsets(&of).await?);
+            }
+        }
+        Ok(ends)
     }
 
     /// Reads exactly these partitions from these offsets on.
@@ -119,6 +148,10 @@ impl Intakes {
         let (fetched, index, _) = select_all(waiting).await;
         (index, fetched.map(|fetched| trim(fetched, &self.ends)))
     }
+}
+
+fn of_source(partitions: &[Partition], source: &str) -> Vec<Partition> {
+    partitions.iter().filter(|partition| partition.source.as_str() == source).cloned().collect()
 }
 
 /// Cuts off what lies at or behind the end of a bounded read.

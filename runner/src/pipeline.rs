@@ -291,7 +291,7 @@ impl Pipeline {
             Err(SourceError::OffsetOutOfRange { partition, wanted, low, high }) => {
                 let fail = self.intakes.get(index).fail_on_data_loss;
                 let error = SourceError::OffsetOutOfRange { partition: partition.clone(), wanted, low, high };
-                if fail { Err(error.into()) } else { self.lose(turn, &partition, Offset(low), None, &error).await }
+                if fail { Err(error.into()) } else { self.lose(turn, &partition, Offset(low), None, &error.to_string()).await }
             }
             Err(error) => {
                 let failure = Failure::from(error);

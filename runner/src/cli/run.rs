@@ -17,6 +17,7 @@ use crate::control::{self, Control};
 use crate::env::Env;
 use crate::failpoint::AbortAt;
 use crate::failure::Failure;
+use crate::ids::Revision;
 use crate::pipeline::Ended;
 use crate::progress::ProgressHub;
 use crate::telemetry::http;
@@ -42,6 +43,9 @@ pub struct RunArgs {
     /// superseded, instead of exiting.
     #[arg(long, env = "MILLRACE_POD_NUMBER")]
     pub pod_number: Option<u64>,
+    /// The revision this process runs; default: the hash of the manifest. Given by the operator.
+    #[arg(long, env = "MILLRACE_REVISION")]
+    pub revision: Option<String>,
     /// Where the job runs, as cluster/namespace/name; default: this host and the manifest's path.
     #[arg(long, env = "MILLRACE_HOME")]
     pub home: Option<String>,
@@ -110,7 +114,8 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
             .await
             .map_err(|problem| Failure::user(format!("--term-file {}: {problem}", path.display())))?,
         None => {
-            Control { generation: None, revision: crate::ids::Revision(job.revision.clone()), parallelism }
+            let revision = args.revision.clone().unwrap_or_else(|| job.revision.clone());
+            Control { generation: None, revision: Revision(revision), parallelism }
         }
     };
     if args.term_file.is_none() && args.ordinal >= parallelism {
@@ -128,6 +133,7 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
     let seating = Seating {
         ordinal: args.ordinal,
         pod: args.pod_number,
+        revision: args.revision.clone(),
         home: args.home.clone().unwrap_or_else(|| manifest::home(&args.manifest)),
         take_over: args.take_over,
         fork: args.fork,

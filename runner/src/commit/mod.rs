@@ -11,7 +11,7 @@ mod seat;
 
 use tokio::task::JoinHandle;
 
-pub use committer::{Committer, Identity};
+pub use committer::{Committer, Identity, log_failure};
 pub use seat::Duties;
 
 use crate::epoch::ClosedEpoch;

@@ -40,7 +40,7 @@ pub fn schema() -> SchemaRef {
 pub fn batch(rows: &[BadRow]) -> Result<RecordBatch, ArrowError> {
     let timestamps: TimestampMicrosecondArray = rows.iter().map(|row| row.timestamp.map(micros)).collect();
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.partition.source))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.partition.source.as_str()))),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.partition.topic))),
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.partition.partition))),
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.offset.0))),

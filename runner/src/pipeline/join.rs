@@ -149,27 +149,19 @@ impl Pipeline {
         turn: &mut Turn,
         new: &[Partition],
     ) -> Result<Option<BTreeMap<Partition, FirstClaim>>, Failure> {
+        let committer = self.committing.idle()?;
+        let (later, fresh): (Vec<_>, Vec<_>) =
+            new.iter().cloned().partition(|partition| committer.knows_source(partition.source.as_str()));
         let mut first = BTreeMap::new();
-        for intake in self.intakes.iter_mut() {
-            let of: Vec<_> = new.iter().filter(|p| p.source.as_str() == intake.name).cloned().collect();
-            let known = self.committing.idle()?.knows_source(&intake.name);
-            if of.is_empty() {
-                continue;
-            }
-            match intake.source.start_offsets(&of, known).await {
-                Ok(starts) => {
-                    for (partition, start) in starts {
-                        let found = turn.discovered.iter().find(|found| found.partition == partition);
-                        let topic_id = found.and_then(|found| found.topic_id.clone()).map(TopicId);
-                        first.insert(partition, FirstClaim { start, topic_id });
-                    }
-                }
+        for (partitions, appeared_later) in [(later, true), (fresh, false)] {
+            match self.intakes.start_offsets(&partitions, appeared_later).await {
+                Ok(starts) => first.extend(starts.into_iter().map(|(partition, start)| {
+                    let found = turn.discovered.iter().find(|found| found.partition == partition);
+                    let topic_id = found.and_then(|found| found.topic_id.clone()).map(TopicId);
+                    (partition, FirstClaim { start, topic_id })
+                })),
                 Err(error) => {
-                    let failure = Failure::from(error);
-                    if !failure.is_external() {
-                        return Err(failure);
-                    }
-                    self.hold_out(turn, &failure).await;
+                    self.hold_out_external(turn, error).await?;
                     return Ok(None);
                 }
             }
@@ -180,22 +172,14 @@ impl Pipeline {
     /// Fixes the ends of a bounded read in the log, unless they are fixed already, and reads no further.
     async fn plan_ends(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
         if self.committing.idle()?.ends().is_none() {
-            let mut ends = BTreeMap::new();
-            for intake in self.intakes.iter_mut() {
-                let found = turn.discovered.iter().map(|found| found.partition.clone());
-                let of: Vec<_> = found.filter(|partition| partition.source.as_str() == intake.name).collect();
-                match intake.source.end_offsets(&of).await {
-                    Ok(of) => ends.extend(of),
-                    Err(error) => {
-                        let failure = Failure::from(error);
-                        if !failure.is_external() {
-                            return Err(failure);
-                        }
-                        self.hold_out(turn, &failure).await;
-                        return Ok(Verdict::StartOver);
-                    }
+            let partitions: Vec<Partition> = turn.discovered.iter().map(|found| found.partition.clone()).collect();
+            let ends = match self.intakes.end_offsets(&partitions).await {
+                Ok(ends) => ends,
+                Err(error) => {
+                    self.hold_out_external(turn, error).await?;
+                    return Ok(Verdict::StartOver);
                 }
-            }
+            };
             let whole = self.queries.holds_epoch();
             match self.committing.idle()?.plan(ends, whole).await? {
                 Verdict::Fine => {}
@@ -208,6 +192,16 @@ impl Pipeline {
             self.intakes.bound(ends);
         }
         Ok(Verdict::Fine)
+    }
+
+    /// Waits after a failure of the brokers, if waiting can help.
+    async fn hold_out_external(&mut self, turn: &mut Turn, error: SourceError) -> Result<(), Failure> {
+        let failure = Failure::from(error);
+        if !failure.is_external() {
+            return Err(failure);
+        }
+        self.hold_out(turn, &failure).await;
+        Ok(())
     }
 
     /// Before an epoch is committed: are its topics still the ones it was read from? A topic that was deleted and

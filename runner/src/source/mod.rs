@@ -1,5 +1,9 @@
 //! Where rows come from: Kafka partitions, assigned and never subscribed.
 
+pub mod kafka;
+pub mod memory;
+mod offsets;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -23,7 +27,8 @@ pub trait Source: Send {
     /// The source's name in the manifest.
     fn name(&self) -> &str;
 
-    /// Every partition of the source's topics as the brokers know them now.
+    /// Every partition of the source's topics as the brokers know them now, sorted. A listed topic that does not exist is
+    /// an error; a pattern may match nothing yet. Topics of Kafka's own are never matched by a pattern.
     async fn discover(&mut self) -> Result<Vec<Discovered>, SourceError>;
 
     /// Where reading of partitions never read before begins, by the manifest's starting offsets. With
@@ -38,7 +43,8 @@ pub trait Source: Send {
     /// last stable offset for `read_committed`).
     async fn end_offsets(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Offset>, SourceError>;
 
-    /// The first and the next offset of each partition that the broker holds now (low and high watermark).
+    /// The first and the next offset of each partition that the broker holds now. The next one is what a
+    /// `read_committed` reader can reach: the last stable offset, below which no transaction is open.
     async fn watermarks(
         &mut self,
         partitions: &[Partition],
@@ -50,7 +56,12 @@ pub trait Source: Send {
     /// Stops reading these partitions; nothing of them is returned afterwards.
     async fn unassign(&mut self, partitions: &[Partition]) -> Result<(), SourceError>;
 
-    /// The next messages of any assigned partition; waits until there are some, or a position moved.
+    /// The next messages of any assigned partition; waits until there are some, or a position moved. Each partition's
+    /// end is reported once when it is reached, by a `Fetched` with `at_end`, even if it holds no message.
+    ///
+    /// After an error the other partitions go on, and calling again is always right: `Unreachable`, `Denied` and
+    /// `TopicMissing` are worked on meanwhile. Only a partition whose offset was out of range stays stopped until it is
+    /// assigned again.
     async fn next(&mut self) -> Result<Fetched, SourceError>;
 
     /// Notes committed offsets in the Kafka group, for lag tools only; failures are for the log, not for the job.
