@@ -3,6 +3,15 @@
 //! No client and no runtime: the operator, the runner and the command line share it.
 
 pub mod contract;
+mod crd;
+pub mod ddl;
 mod job;
+pub mod manifest;
+pub mod quantity;
+pub mod spec;
+mod suggest;
+mod validate;
 
+pub use crd::{crd, crd_yaml};
 pub use job::*;
+pub use validate::SpecError;

@@ -10,7 +10,7 @@ pub mod servers;
 pub mod wait;
 
 /// The harness's result: its errors are read by people, in a failing test.
-pub type Result<T> = anyhow::Result<T>;
+pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
 /// Runs a future to its end on the harness's own runtime; for the asynchronous parts of object_store.
 ///

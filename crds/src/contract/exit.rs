@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Whose problem a failure is, and with it what the operator does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = crate::spec::without_description)]
 pub enum FailureClass {
     /// The manifest, the query, a missing topic, bucket or secret, or denied rights: only a person can mend it.
     User,

@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use tempfile::TempDir;
 
 use super::process::{Process, log_to, tail};
-use super::{checkout, free_port, installed, installed_apiserver, scratch};
+use super::{Once, checkout, free_port, installed, installed_apiserver, once, scratch};
 use crate::Result;
 use crate::http::Response;
 use crate::wait;
@@ -35,9 +34,8 @@ impl ApiServer {
     ///
     /// As for [`ApiServer::start`].
     pub fn shared() -> Result<&'static ApiServer> {
-        static SHARED: OnceLock<Result<ApiServer, String>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| ApiServer::start().map_err(|error| format!("{error:#}")));
-        shared.as_ref().map_err(|error| anyhow!("{error}"))
+        static SHARED: Once<ApiServer> = Once::new();
+        once(&SHARED, ApiServer::start)
     }
 
     /// Starts etcd and an API server and waits until it is ready: about 5 seconds, 350 MB of memory.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -14,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
 
 use super::process::{Process, Signal, log_to, tail};
-use super::{free_port, installed, scratch, unique};
+use super::{Once, free_port, installed, once, scratch, unique};
 use crate::{Result, block_on, wait};
 
 /// How long a broker may take until it answers.
@@ -69,9 +68,8 @@ impl Kafka {
     ///
     /// As for [`Kafka::start`].
     pub fn shared() -> Result<&'static Kafka> {
-        static SHARED: OnceLock<Result<Kafka, String>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| Kafka::start().map_err(|error| format!("{error:#}")));
-        shared.as_ref().map_err(|error| anyhow!("{error}"))
+        static SHARED: Once<Kafka> = Once::new();
+        once(&SHARED, Kafka::start)
     }
 
     /// Starts a broker and waits until it answers: about 8 seconds, 400 MB of memory.

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -16,7 +15,7 @@ use object_store::signer::Signer;
 use tempfile::TempDir;
 
 use super::process::{Process, Signal, log_to, tail};
-use super::{free_port, installed, scratch, unique};
+use super::{Once, free_port, installed, once, scratch, unique};
 use crate::{Result, block_on, http, wait};
 
 /// How long the server may take until it answers.
@@ -45,9 +44,8 @@ impl Minio {
     ///
     /// As for [`Minio::start`].
     pub fn shared() -> Result<&'static Minio> {
-        static SHARED: OnceLock<Result<Minio, String>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| Minio::start().map_err(|error| format!("{error:#}")));
-        shared.as_ref().map_err(|error| anyhow!("{error}"))
+        static SHARED: Once<Minio> = Once::new();
+        once(&SHARED, Minio::start)
     }
 
     /// Starts a server and waits until it answers: about 1 second, 120 MB of memory.

@@ -33,7 +33,7 @@ pub fn checkout() -> PathBuf {
 ///
 /// When the script fails; it has then said why on standard error.
 pub fn installed(name: &str) -> Result<PathBuf> {
-    static INSTALLED: OnceLock<Result<HashMap<String, PathBuf>, String>> = OnceLock::new();
+    static INSTALLED: Once<HashMap<String, PathBuf>> = Once::new();
     find(&INSTALLED, "setup", name)
 }
 
@@ -43,7 +43,7 @@ pub fn installed(name: &str) -> Result<PathBuf> {
 ///
 /// As for [`installed`].
 pub fn installed_apiserver(name: &str) -> Result<PathBuf> {
-    static INSTALLED: OnceLock<Result<HashMap<String, PathBuf>, String>> = OnceLock::new();
+    static INSTALLED: Once<HashMap<String, PathBuf>> = Once::new();
     find(&INSTALLED, "setup-apiserver", name)
 }
 
@@ -74,9 +74,8 @@ pub fn free_port() -> Result<u16> {
 ///
 /// When the temporary directory cannot be written.
 pub fn scratch(name: &str) -> Result<TempDir> {
-    static ROOT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let root = ROOT.get_or_init(|| make_root().map_err(|error| format!("{error:#}")));
-    let root = root.as_ref().map_err(|error| anyhow!("{error}"))?;
+    static ROOT: Once<PathBuf> = Once::new();
+    let root = once(&ROOT, make_root)?;
     Ok(tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(root)?)
 }
 
@@ -86,15 +85,22 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", &id[..12])
 }
 
+/// What a process makes once, when it is first asked for; a failure is remembered too, so that every test reports it.
+type Once<T> = OnceLock<Result<T, String>>;
+
+fn once<T>(place: &'static Once<T>, make: impl FnOnce() -> Result<T>) -> Result<&'static T> {
+    let made = place.get_or_init(|| make().map_err(|error| format!("{error:#}")));
+    made.as_ref().map_err(|error| anyhow!("{error}"))
+}
+
 fn make_root() -> Result<PathBuf> {
     let root = tempfile::Builder::new().prefix("millrace-tests-").tempdir()?.keep();
     process::remove_when_this_process_ends(&root)?;
     Ok(root)
 }
 
-fn find(installed: &OnceLock<Result<HashMap<String, PathBuf>, String>>, script: &str, name: &str) -> Result<PathBuf> {
-    let installed = installed.get_or_init(|| run_script(script).map_err(|error| format!("{error:#}")));
-    let paths = installed.as_ref().map_err(|error| anyhow!("{error}"))?;
+fn find(installed: &'static Once<HashMap<String, PathBuf>>, script: &str, name: &str) -> Result<PathBuf> {
+    let paths = once(installed, || run_script(script))?;
     paths.get(name).cloned().with_context(|| format!("tests/servers/{script} did not say where {name} is"))
 }
 

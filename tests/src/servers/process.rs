@@ -4,11 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 
+use super::{Once, once};
 use crate::{Result, wait};
 
 /// A running child process. Dropping it kills it; if the test process dies first, the watchdog does.
@@ -172,10 +173,9 @@ for pid in $pids; do kill -9 "$pid"; done
 "#;
 
 fn tell_watchdog(line: &str) -> Result<()> {
-    static WATCHDOG: OnceLock<Result<Mutex<Child>, String>> = OnceLock::new();
-    let watchdog = WATCHDOG.get_or_init(|| start_watchdog().map(Mutex::new).map_err(|error| format!("{error:#}")));
-    let watchdog = watchdog.as_ref().map_err(|error| anyhow!("{error}"))?;
-    let mut watchdog = watchdog.lock().unwrap_or_else(PoisonError::into_inner);
+    static WATCHDOG: Once<Mutex<Child>> = Once::new();
+    let mut watchdog =
+        once(&WATCHDOG, || start_watchdog().map(Mutex::new))?.lock().unwrap_or_else(PoisonError::into_inner);
     let pipe = watchdog.stdin.as_mut().context("the watchdog has no standard input")?;
     writeln!(pipe, "{line}").context("the watchdog is gone")
 }

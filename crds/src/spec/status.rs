@@ -1,0 +1,143 @@
+//! What the operator reports about a job.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Condition;
+use crate::contract::FailureClass;
+
+/// The manifest is valid and its revision was accepted by a candidate pod.
+pub const CONDITION_ACCEPTED: &str = "Accepted";
+/// The job does what it should: runners make progress, or it is complete or suspended.
+pub const CONDITION_READY: &str = "Ready";
+/// The operator is still bringing about what the spec says.
+pub const CONDITION_RECONCILING: &str = "Reconciling";
+/// Only a person can help: the spec, a topic, a right, or data that does not decode.
+pub const CONDITION_STALLED: &str = "Stalled";
+/// It runs, but less well than it should: Kafka or the store is away, or pods cannot be placed.
+pub const CONDITION_DEGRADED: &str = "Degraded";
+/// It is suspended.
+pub const CONDITION_SUSPENDED: &str = "Suspended";
+/// The bounded job is done.
+pub const CONDITION_COMPLETED: &str = "Completed";
+
+/// What the operator reports. A fact that is not known is absent, never zero.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamingJobStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted`, `Ready`, `Reconciling`, `Stalled`, `Degraded`, `Suspended`, `Completed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Runner pods of the active revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Runner pods that hold their tasks and make progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// Label selector of the active revision's pods, for `kubectl scale`, autoscalers and disruption budgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub selector: Option<String>,
+    /// The number the next runner pod gets. It only grows: a pod's number is its rank in the job log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_pod_number: Option<i64>,
+    /// The revision that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionStatus>,
+    /// The revision that is being validated or rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate_revision: Option<RevisionStatus>,
+    /// The last commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_commit: Option<CommitStatus>,
+    /// How far the job is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<LagStatus>,
+    /// Messages that arrive a second, all runners together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_rows_per_second: Option<i64>,
+    /// Messages that are worked through a second, all runners together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processed_rows_per_second: Option<i64>,
+    /// Event time up to which the input is believed complete: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub watermark: Option<String>,
+    /// Restarts of runners so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<i64>,
+    /// The last failure of a runner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureStatus>,
+}
+
+/// One immutable rendering of the spec.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionStatus {
+    /// Hash of what the user wrote.
+    #[schemars(length(max = 64))]
+    pub hash: String,
+    /// Number of the revision; it only grows.
+    pub number: i64,
+}
+
+/// A commit in the job log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitStatus {
+    /// Sequence of the record in the job log.
+    pub seq: i64,
+    /// When it was written: RFC 3339, UTC.
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub time: String,
+}
+
+/// How far the job is behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LagStatus {
+    /// Messages between what is committed and the topics' ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<i64>,
+    /// Age of the oldest message that is not committed, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<i64>,
+}
+
+/// A failure of a runner.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureStatus {
+    /// Whose problem it is: `user`, `data`, `external`, `placement`, `infrastructure` or `internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
+    /// One word, in CamelCase.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    /// What happened and what to do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub message: String,
+    /// The pod.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// The exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// When: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub time: String,
+    /// The last lines of its log, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 4096)))]
+    pub log: Vec<String>,
+}
