@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt;
 use futures::future::select_all;
-use millrace_crds::job::OnError;
+use millrace_crds::OnError;
 
 use crate::batch::{Fetched, Header, Messages, RawMessage};
 use crate::decode::Decoder;

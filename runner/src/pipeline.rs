@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_crds::contract::{FailureClass, Phase};
-use millrace_crds::job::OnError;
+use millrace_crds::OnError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 

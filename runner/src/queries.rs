@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use chrono::DateTime;
 use millrace_crds::contract::FailureClass;
-use millrace_crds::job::{Output, OutputMode, View};
+use millrace_crds::{Output, OutputMode, View};
 
 use crate::failure::Failure;
 use crate::plan::{OutputRows, Plan, PlanOptions, RunError, SourceTable};

@@ -205,6 +205,7 @@ impl Committer {
         loop {
             match self.log.catch_up().await {
                 Ok(CaughtUp::Tail { .. }) => break,
+                Ok(CaughtUp::Earlier(_)) => {}
                 Ok(CaughtUp::Void) => {
                     self.reopen().await?;
                     return Ok(Verdict::StartOver);

@@ -223,7 +223,7 @@ impl Source for MemorySource {
         let mut found = Vec::new();
         for (name, topic) in names.into_iter().filter_map(|name| cluster.topics.get_key_value(name)) {
             found.extend((0i32..).zip(&topic.partitions).map(|(number, _)| Discovered {
-                partition: Partition { source: self.name.clone(), topic: name.clone(), partition: number },
+                partition: Partition::new(self.name.clone(), name.clone(), number),
                 topic_id: Some(topic.id.clone()),
             }));
         }

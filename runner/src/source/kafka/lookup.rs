@@ -185,7 +185,7 @@ pub(super) fn discover(handle: &Handle, place: &Place, topics: &Selection) -> Re
                 code => return Err(place.topic_error(&topic.name, code)),
             }
             found.extend(topic.partitions.iter().map(|&partition| Discovered {
-                partition: Partition { source: place.source.clone(), topic: topic.name.clone(), partition },
+                partition: Partition::new(place.source.clone(), topic.name.clone(), partition),
                 topic_id: topic.id.clone(),
             }));
         }
@@ -274,7 +274,7 @@ fn list_offsets(
             return Err(place.topic_error(answer.topic(), code(&error)));
         }
         let partition =
-            Partition { source: place.source.clone(), topic: answer.topic().to_owned(), partition: answer.partition() };
+            Partition::new(place.source.clone(), answer.topic(), answer.partition());
         let offset = match answer.offset() {
             KafkaOffset::Offset(offset) => Some(Offset(offset)),
             _ => None,

@@ -312,7 +312,7 @@ impl Work {
         }
         let assigned = self.topics.get(&part.topic).and_then(|topic| topic.partitions.get(&part.partition));
         let Some(&epoch) = assigned else { return };
-        let partition = Partition { source: self.place.source.clone(), topic: part.topic, partition: part.partition };
+        let partition = Partition::new(self.place.source.clone(), part.topic, part.partition);
         if let Some(position) = part.position {
             let fetched = Fetched {
                 partition: partition.clone(),
