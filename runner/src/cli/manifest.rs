@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use millrace_crds::Job;
+use millrace_crds::contract::FailureClass;
 
 use crate::failure::Failure;
 
@@ -27,8 +28,12 @@ pub fn read(path: &Path) -> Result<Job, Failure> {
 /// # Errors
 /// Everything that is wrong with it, a line each.
 pub fn parse(shown: &str, text: &str) -> Result<Job, Failure> {
-    let _ = (shown, text);
-    Err(Failure::user("not yet"))
+    let manifest = millrace_crds::manifest::parse(text, shown)
+        .map_err(|errors| Failure::new(FailureClass::User, "InvalidManifest", errors.to_string()))?;
+    for note in manifest.notes {
+        tracing::info!("{shown}: {note}");
+    }
+    Ok(manifest.job)
 }
 
 /// Where a job runs that no cluster runs: this host and the manifest's path.
