@@ -1,0 +1,181 @@
+//! Records about a job as a whole: bounded reads, savepoints, rewinds and truncation.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Offset, OutputName, Partition, Seq};
+use crate::record::{EventTime, Note};
+
+/// Decided records were published.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Published {
+    /// Which.
+    pub notes: Vec<Note>,
+}
+
+/// The ends of a bounded read, fixed once for every runner and every restart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// The first offset that no longer belongs to the read, by partition.
+    pub ends: BTreeMap<Partition, Offset>,
+}
+
+/// The bounded read is done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Complete {}
+
+/// All work stops: every task, publishers included, is taken away until the hold is released.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hold {
+    /// Who holds it and why, for a person.
+    pub reason: String,
+}
+
+/// Work may go on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {}
+
+/// A savepoint is made or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Savepoint {
+    /// Its name.
+    pub name: String,
+    /// Which of the two.
+    pub action: SavepointAction,
+}
+
+/// What happens to a savepoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SavepointAction {
+    /// The name stands for this point of the log.
+    Create,
+    /// The name is free again.
+    Delete,
+}
+
+/// The job's positions go back to an earlier point of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rewind {
+    /// The point.
+    pub target: RewindTarget,
+    /// How every partition that the log knows moves: from where it stood to where it stood at that point.
+    pub positions: BTreeMap<Partition, Moved>,
+    /// What becomes of each output's rows from after that point.
+    pub outputs: BTreeMap<OutputName, RewindPolicy>,
+}
+
+/// The point that a rewind goes back to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum RewindTarget {
+    /// After that record.
+    Seq(Seq),
+    /// The savepoint of that name.
+    Savepoint(String),
+}
+
+/// A partition put back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Moved {
+    /// Where it stood until now.
+    pub from: Position,
+    /// Where it stands from here on.
+    pub to: Position,
+}
+
+/// Where a partition stood.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Position {
+    /// The next offset to read.
+    pub offset: Offset,
+    /// Its watermark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<EventTime>,
+    /// True if it was idle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
+}
+
+/// What becomes of the rows that an output got after the point of a rewind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum RewindPolicy {
+    /// Exactly these files, all that this job published there after the point, are deleted.
+    Retract {
+        /// The files.
+        files: Vec<PublishedFile>,
+    },
+    /// They stay; the output continues under another path.
+    NewPath,
+    /// They stay, and the same rows will be published once more. The user typed their consent.
+    Duplicate,
+}
+
+/// A file that this job published.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PublishedFile {
+    /// Its URL.
+    pub target: String,
+    /// Its size in bytes, to tell a rewritten file.
+    pub bytes: u64,
+}
+
+/// A rewind's files of one output are deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retracted {
+    /// The rewind's record and the output.
+    pub notes: Vec<Note>,
+}
+
+/// Single offsets are moved by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Edit {
+    /// The moves, by partition.
+    pub offsets: BTreeMap<Partition, Shift>,
+}
+
+/// One offset moved by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shift {
+    /// Where the partition stood.
+    pub from: Offset,
+    /// Where it stands now.
+    pub to: Offset,
+}
+
+/// A decided record will not be published to an output.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SkipPublish {
+    /// The output.
+    pub output: OutputName,
+    /// The record.
+    pub seq: Seq,
+    /// Where its rows were exported to.
+    pub exported: String,
+}
+
+/// Slots below may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Truncate {
+    /// The first slot that stays.
+    pub below: Seq,
+    /// Slots below this are deleted already, as far as the writer knows.
+    pub collected: Seq,
+}
