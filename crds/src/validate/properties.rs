@@ -61,7 +61,10 @@ fn objection(key: &str, value: &str, kafka: &KafkaSpec) -> Option<(String, Strin
         return Some((format!("not for a manifest to set: {reason}"), remove));
     }
     if key == "isolation.level" && value != "read_committed" {
-        return Some(("rows of aborted transactions would be read".to_owned(), "remove it: read_committed is set".to_owned()));
+        return Some((
+            "rows of aborted transactions would be read".to_owned(),
+            "remove it: read_committed is set".to_owned(),
+        ));
     }
     if key == "sasl.password" {
         let fix = "use the field authentication, which reads it from a Secret".to_owned();

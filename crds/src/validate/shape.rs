@@ -218,7 +218,8 @@ impl Shape {
 
     fn integer(&mut self, value: &Value, schema: &Value, at: &Path) -> Option<Value> {
         let Some(number) = value.as_i64() else {
-            let fix = match value.as_str().map(|text| text.replace('_', "")).filter(|text| text.parse::<i64>().is_ok()) {
+            let fix = match value.as_str().map(|text| text.replace('_', "")).filter(|text| text.parse::<i64>().is_ok())
+            {
                 Some(text) => format!("write {text} without quotes"),
                 None => "write a whole number".to_owned(),
             };
@@ -288,7 +289,8 @@ fn placeholder(schema: &Value) -> Value {
 
 /// `outputs.delta` of `spec.outputs[3].delta`.
 fn last_two(path: &str) -> String {
-    let without_indexes: String = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+    let without_indexes: String =
+        path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
     let parts: Vec<&str> = without_indexes.split('.').collect();
     parts[parts.len().saturating_sub(2)..].join(".")
 }
@@ -319,7 +321,9 @@ fn alternatives(names: &[&str]) -> String {
     match names {
         [] => "nothing".to_owned(),
         [only] => format!("`{only}`"),
-        [rest @ .., last] => format!("{} or `{last}`", rest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        [rest @ .., last] => {
+            format!("{} or `{last}`", rest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
