@@ -188,6 +188,7 @@ impl Shape {
                 Value::Number(number) if schema["pattern"] == DURATION_PATTERN => {
                     format!("write the unit too, such as `{number}s`")
                 }
+                _ if at.may_hold_a_secret() => "put it between quotes".to_owned(),
                 Value::Number(_) | Value::Bool(_) => format!("put it between quotes: `\"{}\"`", shown(value)),
                 Value::Array(_) => "write one text, not a list".to_owned(),
                 _ => "write a text".to_owned(),

@@ -199,3 +199,19 @@ fn a_value_in_an_error_is_shortened() {
     let errors = Job::from_value(&with("/spec/trigger", json!({ "interval": long }))).unwrap_err();
     assert!(errors[0].value.as_ref().unwrap().chars().count() <= 81);
 }
+
+#[test]
+fn what_may_be_a_password_is_never_shown() {
+    let secrets = [json!("hunter2"), json!(4711), json!(["hunter2"])];
+    for key in ["sasl.password", "sasl.jaas.config", "ssl.key.password", "kafka.sasl.jaas.config"] {
+        for secret in &secrets {
+            let mut object = object();
+            object["spec"]["sources"][0]["kafka"]["tls"] = json!({});
+            object["spec"]["sources"][0]["kafka"]["properties"] = json!({ key: secret });
+            let errors = Job::from_value(&object).unwrap_err();
+            assert!(!errors.is_empty(), "{key}");
+            let text = format!("{errors:?}");
+            assert!(!text.contains("hunter2") && !text.contains("4711"), "{text}");
+        }
+    }
+}
