@@ -28,7 +28,8 @@ pub fn crd() -> CustomResourceDefinition {
 
 /// The definition as YAML, the way it is checked in.
 pub fn crd_yaml() -> Result<String, serde_saphyr::ser_error::Error> {
-    let header = "# Generated from crds/src/spec; regenerate with: cargo run -p millrace-crds --example crd -- --write\n";
+    let header =
+        "# Generated from crds/src/spec; regenerate with: cargo run -p millrace-crds --example crd -- --write\n";
     let mut value = serde_json::to_value(crd()).unwrap_or(Value::Null);
     whole_numbers(&mut value);
     let body = serde_saphyr::to_string(&value)?;
@@ -99,5 +100,99 @@ fn name_rules(schema: &mut Value) {
     ]);
     if let Value::Object(root) = schema {
         root.insert("x-kubernetes-validations".to_owned(), rules);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Calls `visit` with every schema below this one and its path.
+    fn walk(schema: &Value, at: &str, visit: &mut impl FnMut(&str, &Value)) {
+        visit(at, schema);
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            walk(property, &format!("{at}.{name}"), visit);
+        }
+        for inner in ["items", "additionalProperties"] {
+            if schema[inner].is_object() {
+                walk(&schema[inner], &format!("{at}[]"), visit);
+            }
+        }
+    }
+
+    /// Parts whose schema is Kubernetes' own.
+    fn is_kubernetes_own(at: &str) -> bool {
+        let own =
+            [".spec.runner.env[]", ".spec.runner.resources", ".spec.runner.tolerations[]", ".status.conditions[]"];
+        own.iter().any(|part| at.starts_with(part)) || at.starts_with(".spec.runner.imagePullSecrets[]")
+    }
+
+    #[test]
+    fn the_checked_in_definition_is_the_generated_one() {
+        let checked_in = include_str!("../streamingjobs.yaml");
+        let fix = "regenerate it with: cargo run -p millrace-crds --example crd -- --write";
+        assert_eq!(checked_in, crd_yaml().unwrap(), "crds/streamingjobs.yaml is out of date; {fix}");
+    }
+
+    #[test]
+    fn the_checked_in_definition_reads_back() {
+        let crd: CustomResourceDefinition = serde_saphyr::from_str(include_str!("../streamingjobs.yaml")).unwrap();
+        assert_eq!(crd, super::crd());
+    }
+
+    #[test]
+    fn the_schema_is_one_an_api_server_takes() {
+        walk(&schema(), "", &mut |at, schema| {
+            let schema = schema.as_object().unwrap();
+            for keyword in ["anyOf", "oneOf", "allOf", "not", "$ref", "nullable", "uniqueItems", "patternProperties"] {
+                assert!(!schema.contains_key(keyword), "{at} has {keyword}");
+            }
+            assert_ne!(schema.get("additionalProperties"), Some(&Value::Bool(false)), "{at}");
+            assert!(
+                schema.contains_key("type") || schema.contains_key("x-kubernetes-int-or-string"),
+                "{at} has no type"
+            );
+            assert_eq!(schema.contains_key("default"), at == ".spec.parallelism", "{at}");
+        });
+    }
+
+    #[test]
+    fn every_list_map_and_text_has_a_maximum() {
+        walk(&schema(), "", &mut |at, schema| {
+            if is_kubernetes_own(at) {
+                return;
+            }
+            match schema["type"].as_str() {
+                Some("array") => assert!(schema["maxItems"].is_u64(), "{at} has no maxItems"),
+                Some("object") if schema["additionalProperties"].is_object() => {
+                    assert!(schema["maxProperties"].is_u64(), "{at} has no maxProperties");
+                }
+                Some("string") if schema["enum"].is_null() => {
+                    assert!(schema["maxLength"].is_u64(), "{at} has no maxLength");
+                }
+                _ => {}
+            }
+        });
+    }
+
+    #[test]
+    fn every_field_is_described() {
+        walk(&schema(), "", &mut |at, schema| {
+            let described = schema["description"].as_str().is_some_and(|text| !text.is_empty());
+            assert!(described || at.ends_with("[]") || is_kubernetes_own(at), "{at} has no description");
+        });
+    }
+
+    #[test]
+    fn lists_with_names_are_merged_by_name() {
+        let schema = schema();
+        for list in ["sources", "views", "outputs"] {
+            let list = &schema["properties"]["spec"]["properties"][list];
+            assert_eq!(list["x-kubernetes-list-type"], "map");
+            assert_eq!(list["x-kubernetes-list-map-keys"], json!(["name"]));
+        }
+        let conditions = &schema["properties"]["status"]["properties"]["conditions"];
+        assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
     }
 }

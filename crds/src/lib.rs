@@ -8,10 +8,12 @@ pub mod ddl;
 mod job;
 pub mod manifest;
 pub mod quantity;
+mod reference;
 pub mod spec;
 mod suggest;
 mod validate;
 
 pub use crd::{crd, crd_yaml};
 pub use job::*;
+pub use reference::reference_markdown;
 pub use validate::SpecError;

@@ -84,11 +84,10 @@ pub fn parse_bytes(text: &str) -> Result<u64, QuantityError> {
     let (Some(factor), Ok(number), false) = (factor, digits.parse::<u128>(), whole.is_empty()) else {
         return Err(no_quantity(text));
     };
-    let too_large = || QuantityError {
-        problem: "the number is too large".to_owned(),
-        fix: "write at most 8Ei".to_owned(),
-    };
-    let divisor = u32::try_from(fraction.len()).ok().and_then(|digits| 10u128.checked_pow(digits)).ok_or_else(too_large)?;
+    let too_large =
+        || QuantityError { problem: "the number is too large".to_owned(), fix: "write at most 8Ei".to_owned() };
+    let divisor =
+        u32::try_from(fraction.len()).ok().and_then(|digits| 10u128.checked_pow(digits)).ok_or_else(too_large)?;
     let bytes = number.checked_mul(factor).ok_or_else(too_large)?;
     if bytes % divisor != 0 {
         return Err(QuantityError {
@@ -116,7 +115,9 @@ fn no_duration(text: &str) -> QuantityError {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .or_else(|| humantime::parse_duration(trimmed.trim_start_matches("INTERVAL ").trim_matches('\'')).ok())
         .or_else(|| decimal_duration(trimmed))
-        .filter(|duration| duration.subsec_nanos() % 1_000_000 == 0 && duration.as_millis() <= u128::from(MAX_DURATION_MS));
+        .filter(|duration| {
+            duration.subsec_nanos() % 1_000_000 == 0 && duration.as_millis() <= u128::from(MAX_DURATION_MS)
+        });
     match meant {
         Some(duration) if !duration.is_zero() => {
             duration_error("not a duration", &format!("write `{}`", show_duration(duration)))
@@ -192,7 +193,10 @@ mod tests {
             ("-5s", "not a duration; write a number and a unit (ms, s, m, h, d), such as `10s` or `1h30m`"),
             ("5s5", "not a duration; write a number and a unit (ms, s, m, h, d), such as `10s` or `1h30m`"),
             ("99999999999999999d", "the duration is longer than 100 years; write a shorter one"),
-            ("99999999999999999999d", "not a duration; write a number and a unit (ms, s, m, h, d), such as `10s` or `1h30m`"),
+            (
+                "99999999999999999999d",
+                "not a duration; write a number and a unit (ms, s, m, h, d), such as `10s` or `1h30m`",
+            ),
         ];
         for (text, error) in cases {
             assert_eq!(parse_duration(text).unwrap_err().to_string(), error, "{text:?}");

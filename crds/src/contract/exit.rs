@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Whose problem a failure is, and with it what the operator does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -45,6 +45,12 @@ impl fmt::Display for FailureClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Reads a class that may be one of a newer version: then it is none.
+pub(super) fn known_class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FailureClass>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    Ok(name.and_then(|name| FailureClass::ALL.into_iter().find(|class| class.as_str() == name)))
 }
 
 /// How a runner process ended.
@@ -124,7 +130,8 @@ mod tests {
 
     #[test]
     fn codes_read_back_as_what_they_were() {
-        for exit in [ExitCode::Completed, ExitCode::Stopped].into_iter().chain(FailureClass::ALL.map(ExitCode::Failed)) {
+        for exit in [ExitCode::Completed, ExitCode::Stopped].into_iter().chain(FailureClass::ALL.map(ExitCode::Failed))
+        {
             assert_eq!(ExitCode::from_code(i32::from(exit.code())), Some(exit));
         }
         for code in [1, 2, 101, 137, 139, -1] {
@@ -135,14 +142,8 @@ mod tests {
     #[test]
     fn codes_are_pinned() {
         let codes = FailureClass::ALL.map(|class| (class.as_str(), ExitCode::from(class).code()));
-        let pinned = [
-            ("user", 64),
-            ("data", 65),
-            ("external", 69),
-            ("placement", 73),
-            ("infrastructure", 71),
-            ("internal", 70),
-        ];
+        let pinned =
+            [("user", 64), ("data", 65), ("external", 69), ("placement", 73), ("infrastructure", 71), ("internal", 70)];
         assert_eq!(codes, pinned);
     }
 }

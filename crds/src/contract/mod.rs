@@ -16,3 +16,6 @@ pub use progress::{EventTimeProgress, Offsets, Progress, SinkProgress, SourcePro
 pub use status::{CommitPoint, Degraded, Lag, Phase, RunnerStatus};
 pub use term::TermRequest;
 pub use termination::{MAX_TERMINATION_BYTES, TerminationMessage};
+
+#[cfg(test)]
+mod tests;

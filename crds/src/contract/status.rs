@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::exit::known_class;
 use super::{FailureClass, Progress};
 
 /// A runner's answer to `GET /status`.
@@ -68,7 +69,7 @@ pub enum Phase {
 #[serde(rename_all = "camelCase", default)]
 pub struct Degraded {
     /// Whose problem it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "known_class")]
     pub class: Option<FailureClass>,
     /// One word, in CamelCase.
     pub reason: String,

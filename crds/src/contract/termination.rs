@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::FailureClass;
+use super::exit::known_class;
 
 /// The kubelet cuts a termination message after this many bytes.
 pub const MAX_TERMINATION_BYTES: usize = 4096;
@@ -14,7 +15,7 @@ pub struct TerminationMessage {
     /// Whether a bounded job is complete: the one sign of completion that counts.
     pub completed: bool,
     /// Whose problem it is; absent after completion and after SIGTERM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_class")]
     pub class: Option<FailureClass>,
     /// One word, in CamelCase.
     pub reason: String,

@@ -56,7 +56,9 @@ impl Parser<'_> {
             if next == close {
                 return match fields.is_empty() {
                     true => Err(self.error(1, "a column is missing", "write a name and a type, such as `id BIGINT`")),
-                    false => Err(self.error(1, "a column is missing after the comma", "remove the comma or add a column")),
+                    false => {
+                        Err(self.error(1, "a column is missing after the comma", "remove the comma or add a column"))
+                    }
                 };
             }
             let start = self.at;
@@ -64,7 +66,11 @@ impl Parser<'_> {
             if fields.iter().any(|other| other.name.to_lowercase() == field.name.to_lowercase()) {
                 let problem = format!("the column `{}` is there twice", field.name);
                 self.at = start;
-                return Err(self.error(field.name.chars().count(), &problem, "remove or rename one (case does not count)"));
+                return Err(self.error(
+                    field.name.chars().count(),
+                    &problem,
+                    "remove or rename one (case does not count)",
+                ));
             }
             fields.push(field);
             match self.peek() {
@@ -114,7 +120,8 @@ impl Parser<'_> {
             return Err(self.error(1, &problem, "begin names with a letter, or put them between back-quotes"));
         }
         if let Some('-' | '.' | '@' | '$' | '/' | '#') = self.text.get(self.at) {
-            let end = (self.at..self.text.len()).find(|at| self.text[*at].is_whitespace() || ",:<>".contains(self.text[*at]));
+            let end =
+                (self.at..self.text.len()).find(|at| self.text[*at].is_whitespace() || ",:<>".contains(self.text[*at]));
             let end = end.unwrap_or(self.text.len());
             let whole: String = self.text[start..end].iter().collect();
             let fix = format!("put the name between back-quotes: `` `{whole}` ``");

@@ -102,28 +102,70 @@ fn each_mistake_says_where_it_is_and_what_to_write() {
         ),
         ("a TEXT", "unknown type `TEXT` at character 3; write STRING\n  a TEXT\n    ^^^^"),
         ("a INT64", "unknown type `INT64` at character 3; write BIGINT\n  a INT64\n    ^^^^^"),
-        ("a INTERVAL", "unknown type `INTERVAL` at character 3; no such type can be read; STRING keeps the text\n  a INTERVAL\n    ^^^^^^^^"),
+        (
+            "a INTERVAL",
+            "unknown type `INTERVAL` at character 3; no such type can be read; STRING keeps the text\n  a INTERVAL\n    ^^^^^^^^",
+        ),
         ("a", "the column `a` has no type at character 2; write a type after the name, such as `a STRING`\n  a\n   ^"),
         ("", "a column is missing at character 1; write a name and a type, such as `id BIGINT`\n  \n  ^"),
-        ("a INT,", "a column is missing after the comma at character 7; remove the comma or add a column\n  a INT,\n        ^"),
+        (
+            "a INT,",
+            "a column is missing after the comma at character 7; remove the comma or add a column\n  a INT,\n        ^",
+        ),
         ("a INT b INT", "unexpected `b` at character 7; separate columns by a comma\n  a INT b INT\n        ^"),
-        ("a INT, A STRING", "the column `A` is there twice at character 8; remove or rename one (case does not count)\n  a INT, A STRING\n         ^"),
+        (
+            "a INT, A STRING",
+            "the column `A` is there twice at character 8; remove or rename one (case does not count)\n  a INT, A STRING\n         ^",
+        ),
         ("a ARRAY<INT", "ARRAY< is never closed at character 12; write `>` at the end\n  a ARRAY<INT\n             ^"),
-        ("a ARRAY", "ARRAY says nothing of what is in it at character 8; write it as ARRAY<STRING>\n  a ARRAY\n         ^"),
-        ("a STRUCT<b INT", "STRUCT< is never closed at character 15; write `>` at the end\n  a STRUCT<b INT\n                ^"),
-        ("a STRUCT<>", "a column is missing at character 10; write a name and a type, such as `id BIGINT`\n  a STRUCT<>\n           ^"),
+        (
+            "a ARRAY",
+            "ARRAY says nothing of what is in it at character 8; write it as ARRAY<STRING>\n  a ARRAY\n         ^",
+        ),
+        (
+            "a STRUCT<b INT",
+            "STRUCT< is never closed at character 15; write `>` at the end\n  a STRUCT<b INT\n                ^",
+        ),
+        (
+            "a STRUCT<>",
+            "a column is missing at character 10; write a name and a type, such as `id BIGINT`\n  a STRUCT<>\n           ^",
+        ),
         ("a INT>", "`>` closes nothing at character 6; remove it\n  a INT>\n       ^"),
         ("a MAP<INT>", "a map has a key and a value at character 10; write MAP<STRING, …>\n  a MAP<INT>\n           ^"),
-        ("a DECIMAL(50, 2)", "a precision of 50 at character 10; write a precision of 1 to 38, such as DECIMAL(10, 2)\n  a DECIMAL(50, 2)\n           ^^^^^^^"),
-        ("a DECIMAL(5, 6)", "a scale of 6 with a precision of 5 at character 10; the scale is at most the precision\n  a DECIMAL(5, 6)\n           ^^^^^^"),
-        ("a DECIMAL(x)", "a whole number is missing at character 11; write it as DECIMAL(10, 2)\n  a DECIMAL(x)\n            ^"),
+        (
+            "a DECIMAL(50, 2)",
+            "a precision of 50 at character 10; write a precision of 1 to 38, such as DECIMAL(10, 2)\n  a DECIMAL(50, 2)\n           ^^^^^^^",
+        ),
+        (
+            "a DECIMAL(5, 6)",
+            "a scale of 6 with a precision of 5 at character 10; the scale is at most the precision\n  a DECIMAL(5, 6)\n           ^^^^^^",
+        ),
+        (
+            "a DECIMAL(x)",
+            "a whole number is missing at character 11; write it as DECIMAL(10, 2)\n  a DECIMAL(x)\n            ^",
+        ),
         ("a INT(5)", "the type takes no arguments at character 6; remove the brackets\n  a INT(5)\n       ^"),
-        ("my-col INT", "`-` in the name `my-col` at character 1; put the name between back-quotes: `` `my-col` ``\n  my-col INT\n  ^^^^^^"),
-        ("`a INT", "a back-quote that is never closed at character 1; close the name with another back-quote\n  `a INT\n  ^"),
+        (
+            "my-col INT",
+            "`-` in the name `my-col` at character 1; put the name between back-quotes: `` `my-col` ``\n  my-col INT\n  ^^^^^^",
+        ),
+        (
+            "`a INT",
+            "a back-quote that is never closed at character 1; close the name with another back-quote\n  `a INT\n  ^",
+        ),
         ("a INT NOT", "NOT without NULL at character 10; write NOT NULL\n  a INT NOT\n           ^"),
-        ("a INT COMMENT x", "COMMENT without a text at character 15; write COMMENT 'text'\n  a INT COMMENT x\n                ^"),
-        ("a INT DEFAULT 5", "DEFAULT is not supported at character 7; leave it out, and use coalesce in the query\n  a INT DEFAULT 5\n        ^^^^^^^"),
-        ("{\"a\": 1}", "a column's name is missing before `{` at character 1; begin names with a letter, or put them between back-quotes\n  {\"a\": 1}\n  ^"),
+        (
+            "a INT COMMENT x",
+            "COMMENT without a text at character 15; write COMMENT 'text'\n  a INT COMMENT x\n                ^",
+        ),
+        (
+            "a INT DEFAULT 5",
+            "DEFAULT is not supported at character 7; leave it out, and use coalesce in the query\n  a INT DEFAULT 5\n        ^^^^^^^",
+        ),
+        (
+            "{\"a\": 1}",
+            "a column's name is missing before `{` at character 1; begin names with a letter, or put them between back-quotes\n  {\"a\": 1}\n  ^",
+        ),
     ];
     for (text, error) in cases {
         assert_eq!(parse_schema(text).unwrap_err().to_string(), error, "{text}");
@@ -162,7 +204,9 @@ fn any_type() -> impl Strategy<Value = DataType> {
         Just(DataType::Date),
         Just(DataType::Timestamp),
         Just(DataType::TimestampNtz),
-        (1u8..=38).prop_flat_map(|p| (Just(p), 0..=p as i8)).prop_map(|(precision, scale)| DataType::Decimal { precision, scale }),
+        (1u8..=38)
+            .prop_flat_map(|p| (Just(p), 0..=p as i8))
+            .prop_map(|(precision, scale)| DataType::Decimal { precision, scale }),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![

@@ -20,9 +20,33 @@ pub(super) enum Named {
 
 /// Every name that is understood, for suggestions.
 pub(super) const NAMES: [&str; 27] = [
-    "BOOLEAN", "TINYINT", "BYTE", "SMALLINT", "SHORT", "INT", "INTEGER", "BIGINT", "LONG", "FLOAT", "REAL", "DOUBLE", "DATE",
-    "TIMESTAMP", "TIMESTAMP_LTZ", "TIMESTAMP_NTZ", "STRING", "CHAR", "CHARACTER", "VARCHAR", "BINARY", "DECIMAL", "DEC",
-    "NUMERIC", "ARRAY", "MAP", "STRUCT",
+    "BOOLEAN",
+    "TINYINT",
+    "BYTE",
+    "SMALLINT",
+    "SHORT",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "LONG",
+    "FLOAT",
+    "REAL",
+    "DOUBLE",
+    "DATE",
+    "TIMESTAMP",
+    "TIMESTAMP_LTZ",
+    "TIMESTAMP_NTZ",
+    "STRING",
+    "CHAR",
+    "CHARACTER",
+    "VARCHAR",
+    "BINARY",
+    "DECIMAL",
+    "DEC",
+    "NUMERIC",
+    "ARRAY",
+    "MAP",
+    "STRUCT",
 ];
 
 /// Looks a name up, in any case.
@@ -75,8 +99,10 @@ pub(super) fn instead(name: &str) -> String {
     }
     match crate::suggest::nearest(&upper, NAMES) {
         Some(name) => format!("did you mean {name}?"),
-        None => "known are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, DECIMAL(p, s), STRING, BINARY, DATE, \
+        None => {
+            "known are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, DECIMAL(p, s), STRING, BINARY, DATE, \
                  TIMESTAMP, TIMESTAMP_NTZ, ARRAY<…>, MAP<…, …>, STRUCT<…>"
-            .to_owned(),
+                .to_owned()
+        }
     }
 }

@@ -12,8 +12,8 @@ mod types;
 
 use std::time::Duration;
 
-pub use location::{Location, LocationError};
 pub(crate) use location::Overlap;
+pub use location::{Location, LocationError};
 pub use name::{JobName, MAX_JOB_NAME};
 pub use output::{Compression, ConsoleSink, Output, OutputMode, ParquetSink, Sink};
 pub use source::{

@@ -1,8 +1,8 @@
 //! Manifests on the command line: a file of one StreamingJob, parsed strictly, every mistake with its line and column.
 
-mod tree;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::fmt;
 
@@ -109,7 +109,8 @@ fn choose(documents: Vec<Document>) -> Result<(Document, Vec<String>), ManifestE
         let kind = document.value["kind"].as_str().unwrap_or_default();
         if kind != KIND && (several || !kind.is_empty()) && nearest(kind, [KIND]).is_none() {
             if kind.is_empty() {
-                let fix = format!("every document begins with `apiVersion` and `kind`; a job's are {API_VERSION} and {KIND}");
+                let fix =
+                    format!("every document begins with `apiVersion` and `kind`; a job's are {API_VERSION} and {KIND}");
                 return Err(ManifestError::of_file(document.place, "a document without a kind", fix));
             }
             notes.push(ignored(kind, &document.value));

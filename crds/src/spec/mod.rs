@@ -40,15 +40,15 @@ pub use text::*;
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
-    printcolumn(name = "Wanted", type_ = "integer", json_path = ".spec.parallelism"),
-    printcolumn(name = "Running", type_ = "integer", json_path = ".status.readyReplicas"),
-    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.records"),
-    printcolumn(name = "Committed", type_ = "date", json_path = ".status.lastCommit.time"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision.hash", priority = 1),
-    printcolumn(name = "Restarts", type_ = "integer", json_path = ".status.restarts", priority = 1)
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name": "Wanted", "type": "integer", "jsonPath": ".spec.parallelism"}"#,
+    printcolumn = r#"{"name": "Running", "type": "integer", "jsonPath": ".status.readyReplicas"}"#,
+    printcolumn = r#"{"name": "Lag", "type": "integer", "jsonPath": ".status.lag.records"}"#,
+    printcolumn = r#"{"name": "Committed", "type": "date", "jsonPath": ".status.lastCommit.time"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Revision", "type": "string", "jsonPath": ".status.revision.hash", "priority": 1}"#,
+    printcolumn = r#"{"name": "Restarts", "type": "integer", "jsonPath": ".status.restarts", "priority": 1}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

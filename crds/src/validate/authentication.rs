@@ -18,7 +18,12 @@ pub(super) fn tls(tls: &TlsSpec, at: &Path, errors: &mut Errors) -> Option<Tls> 
 }
 
 /// Validates the authentication; `has_tls`: the source has the field `tls`.
-pub(super) fn authentication(spec: &AuthenticationSpec, has_tls: bool, at: &Path, errors: &mut Errors) -> Option<Authentication> {
+pub(super) fn authentication(
+    spec: &AuthenticationSpec,
+    has_tls: bool,
+    at: &Path,
+    errors: &mut Errors,
+) -> Option<Authentication> {
     let mechanism = match spec.kind {
         AuthenticationType::Plain => SaslMechanism::Plain,
         AuthenticationType::ScramSha256 => SaslMechanism::ScramSha256,
@@ -43,7 +48,12 @@ pub(super) fn authentication(spec: &AuthenticationSpec, has_tls: bool, at: &Path
     Some(Authentication::Sasl { mechanism, username: username?, password })
 }
 
-fn client_certificate(spec: &AuthenticationSpec, has_tls: bool, at: &Path, errors: &mut Errors) -> Option<Authentication> {
+fn client_certificate(
+    spec: &AuthenticationSpec,
+    has_tls: bool,
+    at: &Path,
+    errors: &mut Errors,
+) -> Option<Authentication> {
     if !has_tls {
         let problem = "a client certificate is shown over TLS only";
         errors.add(&at.field("type"), Some("tls"), problem, "add `tls: {}`, or `tls: {trustedCertificates: […]}`");

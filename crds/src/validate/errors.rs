@@ -40,7 +40,7 @@ pub(crate) struct Errors(Vec<SpecError>);
 impl Errors {
     /// Notes an error.
     pub(crate) fn add(&mut self, at: &Path, value: Option<&str>, problem: impl Into<String>, fix: impl Into<String>) {
-        let value = value.filter(|value| !value.is_empty()).map(shorten);
+        let value = value.filter(|value| !value.is_empty() && !at.may_hold_a_secret()).map(shorten);
         self.0.push(SpecError { path: at.to_string(), value, problem: problem.into(), fix: fix.into() });
     }
 
@@ -101,6 +101,11 @@ impl Path {
     /// An item of the list at this path.
     pub(crate) fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
+    }
+
+    /// Whether the value may be a password or a key that somebody put into a property: it is never shown.
+    pub(crate) fn may_hold_a_secret(&self) -> bool {
+        ["properties[\"sasl.", "properties[\"ssl.", "properties[\"kafka.s"].iter().any(|part| self.0.contains(part))
     }
 
     /// Every item of a list in the field `name`, with its path.

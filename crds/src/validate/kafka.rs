@@ -19,7 +19,9 @@ pub(super) fn kafka(kafka: &KafkaSpec, trigger: Option<TriggerKind>, at: &Path, 
     };
     let authentication = match &kafka.authentication {
         None => Some(None),
-        Some(spec) => authentication::authentication(spec, kafka.tls.is_some(), &at.field("authentication"), errors).map(Some),
+        Some(spec) => {
+            authentication::authentication(spec, kafka.tls.is_some(), &at.field("authentication"), errors).map(Some)
+        }
     };
     properties::check(kafka, &at.field("properties"), errors);
     let properties = kafka.properties.iter().flatten().map(|(key, value)| (key.clone(), value.to_string())).collect();
@@ -78,7 +80,12 @@ fn topics(kafka: &KafkaSpec, at: &Path, errors: &mut Errors) -> Option<Topics> {
         (None, Some(pattern)) => match regex::Regex::new(pattern) {
             Ok(_) if !pattern.is_empty() => Some(Topics::Pattern(pattern.to_string())),
             Ok(_) => {
-                errors.add(&at.field("topicPattern"), None, "no pattern", "write a regular expression, such as `orders-.*`");
+                errors.add(
+                    &at.field("topicPattern"),
+                    None,
+                    "no pattern",
+                    "write a regular expression, such as `orders-.*`",
+                );
                 None
             }
             Err(error) => {
@@ -168,7 +175,8 @@ fn by_partition(
             errors.add(&at.field("partition"), Some(&partition.to_string()), "no partition", "partitions count from 0");
         }
         if offset < 0 {
-            let fix = "write an offset from 0; partitions that are not listed begin at the earliest and stop at the end";
+            let fix =
+                "write an offset from 0; partitions that are not listed begin at the earliest and stop at the end";
             errors.add(&at.field("offset"), Some(&offset.to_string()), "no offset", fix);
         }
         if parsed.iter().any(|other| other.topic == topic && other.partition == partition) {

@@ -27,7 +27,8 @@ use crate::contract::API_VERSION;
 use crate::job::{Job, JobName, Location, LocationError, Output, OutputMode, Restart, Trigger, TriggerKind, View};
 use crate::quantity::{parse_bytes, parse_duration, show_duration};
 use crate::spec::{
-    DurationText, LocationText, QuantityText, RestartSpec, SqlText, StreamingJob, StreamingJobSpec, TriggerSpec, ViewSpec,
+    DurationText, LocationText, QuantityText, RestartSpec, SqlText, StreamingJob, StreamingJobSpec, TriggerSpec,
+    ViewSpec,
 };
 
 /// How often an epoch closes if the manifest does not say.
@@ -67,7 +68,12 @@ impl Job {
             Ok(spec) => spec,
             Err(problem) => {
                 if errors.count() == 0 {
-                    errors.add(&Path::root().field("spec"), None, problem, format!("compare it with {API_VERSION}'s schema"));
+                    errors.add(
+                        &Path::root().field("spec"),
+                        None,
+                        problem,
+                        format!("compare it with {API_VERSION}'s schema"),
+                    );
                 }
                 return errors.into_result(None);
             }
@@ -103,7 +109,8 @@ fn job(metadata: &Metadata<'_>, spec: &StreamingJobSpec, errors: &mut Errors) ->
         sources.push(source::source(source, kind, &at, errors));
     }
     let views: Vec<_> = at.each("views", &spec.views).map(|(at, view)| self::view(view, &at, errors)).collect();
-    let outputs: Vec<_> = at.each("outputs", &spec.outputs).map(|(at, output)| output::output(output, &at, errors)).collect();
+    let outputs: Vec<_> =
+        at.each("outputs", &spec.outputs).map(|(at, output)| output::output(output, &at, errors)).collect();
     let checkpoint = location(&spec.checkpoint.location, &at.field("checkpoint").field("location"), errors);
     let storage = storage::storage(spec.storage.as_ref(), &at.field("storage"), errors);
     let restart = restart(spec.restart.as_ref(), &at.field("restart"), errors);
@@ -246,13 +253,7 @@ fn progress_deadline(
 }
 
 /// The whole result exists only where one runner has read everything.
-fn complete_outputs(
-    outputs: &[Option<Output>],
-    kind: TriggerKind,
-    parallelism: u32,
-    at: &Path,
-    errors: &mut Errors,
-) {
+fn complete_outputs(outputs: &[Option<Output>], kind: TriggerKind, parallelism: u32, at: &Path, errors: &mut Errors) {
     for (at, output) in at.each("outputs", outputs) {
         if output.as_ref().is_none_or(|output| output.mode != OutputMode::Complete) {
             continue;

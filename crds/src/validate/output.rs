@@ -85,8 +85,5 @@ fn parquet(parquet: &ParquetSpec, at: &Path, errors: &mut Errors) -> Option<Parq
 
 fn console(console: &ConsoleSpec) -> ConsoleSink {
     let truncate = console.truncate.unwrap_or(DEFAULT_TRUNCATE) as usize;
-    ConsoleSink {
-        rows: console.rows.unwrap_or(DEFAULT_ROWS) as usize,
-        truncate: (truncate > 0).then_some(truncate),
-    }
+    ConsoleSink { rows: console.rows.unwrap_or(DEFAULT_ROWS) as usize, truncate: (truncate > 0).then_some(truncate) }
 }

@@ -45,8 +45,7 @@ const SASL: [&str; 4] = ["sasl.mechanism", "sasl.mechanisms", "sasl.username", "
 pub(super) fn check(kafka: &KafkaSpec, at: &Path, errors: &mut Errors) {
     for (key, value) in kafka.properties.iter().flatten() {
         if let Some((problem, fix)) = objection(key, value, kafka) {
-            let shown = (!key.contains("password") && !key.contains("key")).then_some(&**value);
-            errors.add(&at.field(key), shown, problem, fix);
+            errors.add(&at.field(key), Some(value), problem, fix);
         }
     }
 }
@@ -61,7 +60,10 @@ fn objection(key: &str, value: &str, kafka: &KafkaSpec) -> Option<(String, Strin
         return Some((format!("not for a manifest to set: {reason}"), remove));
     }
     if key == "isolation.level" && value != "read_committed" {
-        return Some(("rows of aborted transactions would be read".to_owned(), "remove it: read_committed is set".to_owned()));
+        return Some((
+            "rows of aborted transactions would be read".to_owned(),
+            "remove it: read_committed is set".to_owned(),
+        ));
     }
     if key == "sasl.password" {
         let fix = "use the field authentication, which reads it from a Secret".to_owned();

@@ -188,6 +188,7 @@ impl Shape {
                 Value::Number(number) if schema["pattern"] == DURATION_PATTERN => {
                     format!("write the unit too, such as `{number}s`")
                 }
+                _ if at.may_hold_a_secret() => "put it between quotes".to_owned(),
                 Value::Number(_) | Value::Bool(_) => format!("put it between quotes: `\"{}\"`", shown(value)),
                 Value::Array(_) => "write one text, not a list".to_owned(),
                 _ => "write a text".to_owned(),
@@ -218,7 +219,8 @@ impl Shape {
 
     fn integer(&mut self, value: &Value, schema: &Value, at: &Path) -> Option<Value> {
         let Some(number) = value.as_i64() else {
-            let fix = match value.as_str().map(|text| text.replace('_', "")).filter(|text| text.parse::<i64>().is_ok()) {
+            let fix = match value.as_str().map(|text| text.replace('_', "")).filter(|text| text.parse::<i64>().is_ok())
+            {
                 Some(text) => format!("write {text} without quotes"),
                 None => "write a whole number".to_owned(),
             };
@@ -288,7 +290,8 @@ fn placeholder(schema: &Value) -> Value {
 
 /// `outputs.delta` of `spec.outputs[3].delta`.
 fn last_two(path: &str) -> String {
-    let without_indexes: String = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+    let without_indexes: String =
+        path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
     let parts: Vec<&str> = without_indexes.split('.').collect();
     parts[parts.len().saturating_sub(2)..].join(".")
 }
@@ -319,7 +322,9 @@ fn alternatives(names: &[&str]) -> String {
     match names {
         [] => "nothing".to_owned(),
         [only] => format!("`{only}`"),
-        [rest @ .., last] => format!("{} or `{last}`", rest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        [rest @ .., last] => {
+            format!("{} or `{last}`", rest.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

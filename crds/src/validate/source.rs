@@ -11,7 +11,12 @@ const KAFKA_COLUMNS: [&str; 6] = ["_key", "_topic", "_partition", "_offset", "_t
 const OWN_COLUMNS: &str = "_millrace";
 
 /// Validates one source; `trigger` is unknown if it is wrong itself.
-pub(super) fn source(source: &SourceSpec, trigger: Option<TriggerKind>, at: &Path, errors: &mut Errors) -> Option<Source> {
+pub(super) fn source(
+    source: &SourceSpec,
+    trigger: Option<TriggerKind>,
+    at: &Path,
+    errors: &mut Errors,
+) -> Option<Source> {
     let name = names::identifier(&source.name, &at.field("name"), errors);
     let kafka = kafka::kafka(&source.kafka, trigger, &at.field("kafka"), errors);
     let format = format(&source.format, &at.field("format"), errors);

@@ -78,10 +78,20 @@ pub(super) fn secret_ref(
     let name_good = !name.is_empty() && name.chars().all(name_fits) && !name.starts_with('.');
     let key_good = !key.is_empty() && key.chars().all(key_fits) && !key.starts_with("..") && key.0 != ".";
     if !name_good {
-        errors.add(&at.field(name_field), Some(name), "not the name of a Secret", "use lower-case letters, digits and dashes");
+        errors.add(
+            &at.field(name_field),
+            Some(name),
+            "not the name of a Secret",
+            "use lower-case letters, digits and dashes",
+        );
     }
     if !key_good {
-        errors.add(&at.field(key_field), Some(key), "not a key of a Secret", "use letters, digits, dashes, dots, underscores");
+        errors.add(
+            &at.field(key_field),
+            Some(key),
+            "not a key of a Secret",
+            "use letters, digits, dashes, dots, underscores",
+        );
     }
     (name_good && key_good).then(|| SecretRef { name: name.to_string(), key: key.to_string() })
 }
