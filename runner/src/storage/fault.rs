@@ -41,15 +41,13 @@ pub fn classify(error: &object_store::Error) -> StoreFault {
     if let Some(fault) = answer.ours {
         return fault;
     }
-    if let Some((io_kind, words)) = &answer.io {
-        let kind = io_fault_kind(*io_kind);
-        if kind != FaultKind::Other || answer.transport.is_none() && answer.status.is_none() {
-            let path = match error {
-                object_store::Error::NotFound { path, .. } => path.clone(),
-                _ => String::new(),
-            };
-            return io_fault(kind, words, &path);
-        }
+    if let (Some((io_kind, words)), None, None) = (&answer.io, answer.transport, answer.status) {
+        let path = match error {
+            // Its words do not name the file, those of the other errors do.
+            object_store::Error::NotFound { path, .. } => path.as_str(),
+            _ => "",
+        };
+        return io_fault(io_fault_kind(*io_kind), words, path);
     }
     let kind = answer.kind(error);
     StoreFault { kind, message: answer.message(kind) }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use bytes::Bytes;
 use object_store::{Attribute, Attributes};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -28,7 +29,9 @@ pub(super) struct ParquetEpoch {
     /// Objects being written, by file number.
     uploads: HashMap<u64, Upload>,
     /// Complete files whose upload is being finished.
-    finishing: JoinSet<Result<StagedFile, StoreFault>>,
+    finishing: JoinSet<(usize, Result<StagedFile, StoreFault>)>,
+    /// Bytes that those still held when they were handed over.
+    finishing_bytes: usize,
     finished: Vec<StagedFile>,
     /// The encoder's memory when it was last at rest, and that of the batch it has now.
     encoder_bytes: usize,
@@ -57,6 +60,7 @@ impl ParquetEpoch {
             encoding,
             uploads: HashMap::new(),
             finishing: JoinSet::new(),
+            finishing_bytes: 0,
             finished: Vec::new(),
             encoder_bytes: 0,
             batch_bytes: 0,
@@ -87,6 +91,9 @@ impl ParquetEpoch {
     /// Hands encoded bytes to their object, and finishes it with its last ones.
     async fn send(&mut self, encoded: Encoded) -> Result<(), StoreFault> {
         let Encoded { number, chunks, closed } = encoded;
+        while closed.is_some() && self.finishing.len() >= FINISHING {
+            self.settle_one().await?;
+        }
         let staged = StagedName::new(&self.name, number);
         let mut upload = match self.uploads.remove(&number) {
             Some(upload) => upload,
@@ -97,15 +104,10 @@ impl ParquetEpoch {
             }
         };
         if let Some(closed) = closed {
-            while self.finishing.len() >= FINISHING {
-                self.settle_one().await?;
-            }
             let file = self.staged_file(&staged, closed);
-            self.finishing.spawn(async move {
-                upload.append(chunks).await?;
-                let etag = upload.finish().await?.e_tag;
-                Ok(StagedFile { etag, ..file })
-            });
+            let held = upload.buffered_bytes() + chunks.iter().map(Bytes::len).sum::<usize>();
+            self.finishing_bytes += held;
+            self.finishing.spawn(async move { (held, finish(upload, chunks, file).await) });
             return Ok(());
         }
         let appended = upload.append(chunks).await;
@@ -123,12 +125,14 @@ impl ParquetEpoch {
         }
     }
 
+    /// Waits for one of the files that are being finished.
     async fn settle_one(&mut self) -> Result<(), StoreFault> {
         let Some(done) = self.finishing.join_next().await else { return Ok(()) };
-        let done = done.map_err(|error| StoreFault {
+        let (held, done) = done.map_err(|error| StoreFault {
             kind: FaultKind::Other,
             message: format!("the upload of a file stopped: {error}"),
         })?;
+        self.finishing_bytes -= held.min(self.finishing_bytes);
         self.finished.push(done?);
         Ok(())
     }
@@ -170,6 +174,16 @@ impl ParquetEpoch {
     }
 }
 
+/// Sends a file's last bytes; its parts are freed if that fails.
+async fn finish(mut upload: Upload, chunks: Vec<Bytes>, file: StagedFile) -> Result<StagedFile, StoreFault> {
+    if let Err(fault) = upload.append(chunks).await {
+        upload.abort().await;
+        return Err(fault);
+    }
+    let etag = upload.finish().await?.e_tag;
+    Ok(StagedFile { etag, ..file })
+}
+
 #[async_trait]
 impl EpochWriter for ParquetEpoch {
     async fn write(&mut self, batch: RecordBatch) -> Result<(), SinkError> {
@@ -188,7 +202,7 @@ impl EpochWriter for ParquetEpoch {
 
     fn buffered_bytes(&self) -> usize {
         let uploads: usize = self.uploads.values().map(Upload::buffered_bytes).sum();
-        self.encoder_bytes + self.batch_bytes + uploads
+        self.encoder_bytes + self.batch_bytes + uploads + self.finishing_bytes
     }
 
     async fn finish(mut self: Box<Self>) -> Result<Vec<StagedFile>, SinkError> {

@@ -18,7 +18,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::Memory;
 use crate::sink::names::StagedName;
-use crate::sink::{EpochName, EpochWriter, Published, Sink, SinkError, StagedFile};
+use crate::sink::{EpochName, Published, Sink, SinkError, StagedFile};
 use support::{Faulty, Place, epoch, numbers, small};
 
 /// Orders with a list of structs, as in the first scenario, with nulls at every level.
@@ -89,6 +89,7 @@ async fn an_epoch_without_rows_stages_nothing() {
     let place = Place::disk(small());
     let empty = numbers(0..0);
     assert_eq!(stage(&place, &[empty.clone(), empty], epoch(0)).await, []);
+    assert_eq!(place.sink.list_staged().await.unwrap(), Vec::<String>::new());
     assert_eq!(place.names().await, Vec::<String>::new());
 }
 
