@@ -63,7 +63,9 @@ impl Place {
         use RDKafkaErrorCode as Code;
         match code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => self.topic_missing(topic),
-            Code::UnknownPartition => self.other(format!("topic '{topic}' has no such partition any more: {code}")),
+            Code::UnknownPartition => {
+                self.other(format!("topic '{topic}' has fewer partitions than were read from it"))
+            }
             Code::TopicAuthorizationFailed => {
                 self.denied(format!("no right on topic '{topic}'; grant this user DESCRIBE and READ on it"))
             }
