@@ -96,7 +96,8 @@ pub(super) fn config(source: &str, kafka: &Kafka, group: &str, secrets: &Secrets
     // Every handle serves its events rarely or late; what librdkafka would queue in the meantime is kept to the point.
     committer.set_log_level(RDKafkaLogLevel::Critical);
     let mut reader = committer.clone();
-    reader.remove("group.id").set_log_level(RDKafkaLogLevel::Info);
+    let wants_details = kafka.properties.contains_key("debug");
+    reader.remove("group.id").set_log_level(if wants_details { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
 
     // librdkafka checks names and values one by one here; what depends on several is checked when the client is made.
     committer.create_native_config().map_err(|error| match error {

@@ -1,6 +1,7 @@
 //! What librdkafka tells in passing: log lines, and how the connections are.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ const REMEMBERED_LINES: usize = 64;
 /// Brokers that refuse us also count as down: what was refused this long before is still why.
 const SAME_TROUBLE: Duration = Duration::from_secs(10);
 
+/// The facility of the log line that an error becomes when no callback takes it.
+const PARTITION_ERROR: &str = "ERROR";
+
 /// Why the brokers cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -31,6 +35,8 @@ pub(super) struct Context {
     source: String,
     health: Mutex<Health>,
     logged: Mutex<HashMap<String, Instant>>,
+    /// Something was said about a partition, outside the flow of messages.
+    suspicion: AtomicBool,
 }
 
 #[derive(Default)]
@@ -43,7 +49,12 @@ struct Health {
 
 impl Context {
     pub(super) fn new(source: &str) -> Self {
-        Self { source: source.to_owned(), health: Mutex::default(), logged: Mutex::default() }
+        Self {
+            source: source.to_owned(),
+            health: Mutex::default(),
+            logged: Mutex::default(),
+            suspicion: AtomicBool::new(false),
+        }
     }
 
     /// A broker answered a question: whatever was wrong is over. Messages are no such sign, for they may have waited in a
@@ -71,6 +82,12 @@ impl Context {
     /// What librdkafka said last about a connection, whether or not other brokers are fine.
     pub(super) fn last_words(&self) -> Option<String> {
         lock(&self.health).down.as_ref().map(|(_, reason)| reason.clone())
+    }
+
+    /// Whether, since the last call, librdkafka complained of a partition in a log line only. That is how it tells a batch
+    /// reader that metadata no longer have a topic or a partition, or that there is no right on it.
+    pub(super) fn take_suspicion(&self) -> bool {
+        self.suspicion.swap(false, Ordering::Relaxed)
     }
 
     fn note(&self, code: RDKafkaErrorCode, reason: &str) {
@@ -118,9 +135,8 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let source = self.source.as_str();
-        if self.is_repeated(facility, message) {
-            tracing::trace!(source, facility, "librdkafka: {message}");
-            return;
+        if facility == PARTITION_ERROR {
+            self.suspicion.store(true, Ordering::Relaxed);
         }
         match level {
             // What fails for good is returned as an error by the source; what librdkafka retries by itself is a warning.
@@ -128,11 +144,12 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(source, facility, "librdkafka: {message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::debug!(source, facility, "librdkafka: {message}");
+            | RDKafkaLogLevel::Warning
+                if !self.is_repeated(facility, message) =>
+            {
+                tracing::warn!(source, facility, "librdkafka: {message}");
             }
-            RDKafkaLogLevel::Debug => tracing::trace!(source, facility, "librdkafka: {message}"),
+            _ => tracing::debug!(source, facility, "librdkafka: {message}"),
         }
     }
 

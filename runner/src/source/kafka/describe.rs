@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_int};
+use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings::{self as rd, rd_kafka_admin_op_t, rd_kafka_resp_err_t};
@@ -21,9 +22,13 @@ pub(super) struct Description {
     pub error: RDKafkaErrorCode,
 }
 
-/// Asks the brokers about these topics, in the order given; blocks for at most `timeout`. Creates no topic.
+/// Asks one broker about these topics, in the order given; blocks for at most `timeout`. Creates no topic.
+///
+/// Every broker knows this. Left to itself librdkafka would ask the controller and wait for one, which a cluster may lack
+/// for a while (and the mock cluster always does).
 pub(super) fn describe(
     handle: &Handle,
+    broker: i32,
     topics: &[String],
     timeout: Duration,
 ) -> Result<Vec<Description>, RDKafkaErrorCode> {
@@ -47,7 +52,8 @@ pub(super) fn describe(
             rd::rd_kafka_AdminOptions_new(client, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS),
             rd::rd_kafka_AdminOptions_destroy,
         )?;
-        check(rd::rd_kafka_AdminOptions_set_request_timeout(options.raw, millis, std::ptr::null_mut(), 0))?;
+        check(rd::rd_kafka_AdminOptions_set_request_timeout(options.raw, millis, ptr::null_mut(), 0))?;
+        check(rd::rd_kafka_AdminOptions_set_broker(options.raw, broker, ptr::null_mut(), 0))?;
         rd::rd_kafka_DescribeTopics(client, collection.raw, options.raw, queue.raw);
 
         let event = rd::rd_kafka_queue_poll(queue.raw, millis);

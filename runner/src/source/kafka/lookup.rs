@@ -63,7 +63,9 @@ impl Place {
         use RDKafkaErrorCode as Code;
         match code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => self.topic_missing(topic),
-            Code::UnknownPartition => self.other(format!("topic '{topic}' has no such partition any more: {code}")),
+            Code::UnknownPartition => {
+                self.other(format!("topic '{topic}' has fewer partitions than were read from it"))
+            }
             Code::TopicAuthorizationFailed => {
                 self.denied(format!("no right on topic '{topic}'; grant this user DESCRIBE and READ on it"))
             }
@@ -158,23 +160,30 @@ impl Selection {
 
 /// Every partition of the selected topics, sorted. A listed topic must exist; a pattern may match none.
 pub(super) fn discover(handle: &Handle, place: &Place, topics: &Selection) -> Result<Vec<Discovered>, SourceError> {
-    let names = match topics {
+    // Of a list one name will do: the answer is for the brokers in it.
+    let some_topic = match topics {
+        Selection::List(names) => names.first().map(String::as_str),
+        Selection::Pattern(_) => None,
+    };
+    let metadata =
+        ask(handle, place, |patience| handle.fetch_metadata(some_topic, patience).map_err(|error| code(&error)))?;
+    let names: Vec<String> = match topics {
         Selection::List(names) => names.clone(),
         Selection::Pattern(pattern) => {
-            let all =
-                ask(handle, place, |patience| handle.fetch_metadata(None, patience).map_err(|error| code(&error)))?;
-            all.topics()
-                .iter()
-                .map(|topic| topic.name())
-                .filter(|name| pattern.is_match(name))
-                .map(str::to_owned)
-                .collect()
+            let all = metadata.topics().iter().map(|topic| topic.name());
+            all.filter(|name| pattern.is_match(name)).map(str::to_owned).collect()
         }
+    };
+    let answered = metadata.orig_broker_id();
+    let broker = metadata.brokers().iter().map(|broker| broker.id()).find(|id| *id == answered || answered < 0);
+    let broker = broker.or_else(|| metadata.brokers().first().map(|broker| broker.id()));
+    let Some(broker) = broker else {
+        return Err(place.unreachable("the cluster names no brokers"));
     };
     let listed = matches!(topics, Selection::List(_));
     let mut found = Vec::new();
     for names in names.chunks(DESCRIBED_AT_ONCE) {
-        for topic in ask(handle, place, |patience| describe(handle, names, patience))? {
+        for topic in ask(handle, place, |patience| describe(handle, broker, names, patience))? {
             match topic.error {
                 RDKafkaErrorCode::NoError if !listed && (topic.internal || topic.name.starts_with("__")) => continue,
                 RDKafkaErrorCode::NoError => {}

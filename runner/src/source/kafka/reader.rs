@@ -209,6 +209,9 @@ impl Work {
         for part in parts {
             self.report(part, &mut events);
         }
+        if self.queue.handle().context().take_suspicion() {
+            self.check_topics(&mut events);
+        }
         if events.is_empty() {
             events.extend(self.lasting_trouble().map(Event::Trouble));
         } else {
@@ -347,6 +350,25 @@ impl Work {
                     .other(format!("reading {partition} failed at {}: {code}: {}", error.offset, error.reason));
                 Event::Failed { epoch, partition, error }
             }
+        }
+    }
+
+    /// Asks the brokers about every topic that is read, and reports what is wrong with it: once for one of its partitions.
+    fn check_topics(&self, events: &mut Vec<Event>) {
+        for (name, assigned) in &self.topics {
+            let Some((&number, &epoch)) = assigned.partitions.iter().next() else { continue };
+            let Ok(metadata) = self.queue.handle().fetch_metadata(Some(name), PROBE) else { continue };
+            let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { continue };
+            let known = |number: &i32| topic.partitions().iter().any(|partition| partition.id() == *number);
+            let (number, epoch, code) = match topic.error() {
+                Some(error) => (number, epoch, RDKafkaErrorCode::from(error)),
+                None => match assigned.partitions.iter().find(|(number, _)| !known(number)) {
+                    Some((&gone, &epoch)) => (gone, epoch, RDKafkaErrorCode::UnknownPartition),
+                    None => continue,
+                },
+            };
+            let partition = Partition { source: self.place.source.clone(), topic: name.clone(), partition: number };
+            events.push(Event::Failed { epoch, partition, error: self.place.topic_error(name, code) });
         }
     }
 
