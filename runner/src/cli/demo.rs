@@ -6,8 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::cli::{print, say};
 use crate::demo::kafka::{DemoKafka, MAX_ORDERS, PARTITIONS, TOPIC, produce};
@@ -116,8 +114,11 @@ impl Runner {
 
     /// SIGTERM: the runner commits what it has read and exits with 143.
     fn stop(&mut self) -> Result<(), Failure> {
-        let pid = i32::try_from(self.pid()).map_err(|error| Failure::internal(error.to_string()))?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|error| Failure::internal(error.to_string()))?;
+        // The standard library can only send SIGKILL; every system that has SIGTERM has this program.
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        if !sent.is_ok_and(|status| status.success()) {
+            return Err(Failure::internal(format!("cannot send SIGTERM to runner {}", self.pid())));
+        }
         let status = self.0.wait().map_err(|error| Failure::internal(error.to_string()))?;
         match status.code() {
             Some(143) => Ok(()),

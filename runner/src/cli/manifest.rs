@@ -38,7 +38,13 @@ pub fn parse(shown: &str, text: &str) -> Result<Job, Failure> {
 
 /// Where a job runs that no cluster runs: this host and the manifest's path.
 pub fn home(path: &Path) -> String {
-    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    format!("{}:{}", host.unwrap_or_else(|_| "localhost".to_owned()), path.display())
+    format!("{}:{}", host(), path.display())
+}
+
+/// This machine's name, from where Linux and other systems keep it.
+fn host() -> String {
+    let kept = ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let name = kept.or_else(|| std::env::var("HOSTNAME").ok()).map(|name| name.trim().to_owned());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
 }
