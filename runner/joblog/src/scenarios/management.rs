@@ -105,7 +105,7 @@ async fn a_rewind_drains_retracts_and_hands_the_job_back() {
     // Whoever deletes the files says so: the command, or the output's publisher if the command died.
     assert_eq!(runner.log.fold().retractions().len(), 1);
     let note = Note { seq: rewind.seq(), output: orders() };
-    won(runner.append(|view| retracted(view, &[note.clone()]).map_or(Ok(()), Err)).await);
+    won(runner.append(|view| retracted(view, std::slice::from_ref(&note)).map_or(Ok(()), Err)).await);
     assert!(runner.log.fold().retractions().is_empty());
     assert_eq!(fold_all(&memory).unwrap(), *runner.log.fold());
 }
