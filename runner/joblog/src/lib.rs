@@ -24,6 +24,8 @@ pub mod paths;
 pub mod record;
 pub mod replica;
 mod safeguard;
+#[cfg(test)]
+mod scenarios;
 pub mod snapshot;
 pub mod staged;
 pub mod store;

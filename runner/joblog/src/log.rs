@@ -105,7 +105,8 @@ impl JobLog {
     /// The next slot's record, if `compose` proposes one for the log as it then is.
     ///
     /// `compose` is asked again, with the newer log, each time another process won the slot. A fault of the store leaves the
-    /// record in flight; calling again goes on with it.
+    /// record in flight; calling again goes on with it. What it declines, it declines for the log as known: call
+    /// [`JobLog::catch_up`] before an answer that others can change, such as a hold.
     pub async fn append<D>(
         &mut self,
         mut compose: impl FnMut(&View<'_>) -> Compose<D>,
@@ -127,7 +128,14 @@ impl JobLog {
                 Compose::Propose(proposal) => proposal,
                 Compose::Decline(reason) => return Ok(Appended::Declined(reason)),
             };
-            self.replica.propose(proposal, self.clock.now())?;
+            if let Err(error) = self.replica.propose(proposal, self.clock.now()) {
+                if self.replica.is_checked() {
+                    return Err(error.into());
+                }
+                // Perhaps it was composed upon litter: see whether what was read is real, then compose again.
+                self.replica.verify();
+                continue;
+            }
             match self.drive().await? {
                 Driven::Won(won) => return Ok(Appended::Won(won)),
                 Driven::Void => return Ok(Appended::Void),

@@ -111,13 +111,20 @@ impl Fold {
         pending.chain(retractions).cloned().collect()
     }
 
-    /// What the publisher of an output has to do: everything of an ordered output, and what fenced deciders left of a
-    /// commuting one.
-    pub fn to_publish(&self, output: &OutputName) -> impl Iterator<Item = (Seq, &Pending)> {
-        let needed = |pending: &Pending| {
-            pending.intents.publishing() == Publishing::Ordered || self.hold.is_some() || self.is_orphaned(pending)
-        };
-        self.pending_for(output).filter(move |(_, pending)| needed(pending))
+    /// What that incarnation has to publish now, in order: what it decided itself for commuting outputs, what fenced deciders
+    /// left to a publisher that it is, and everything of an ordered output whose publisher it is. While the log is held, all
+    /// of it is the holder's.
+    pub fn work_of(&self, incarnation: Incarnation) -> impl Iterator<Item = (Seq, &OutputName, &Pending)> {
+        let all = self
+            .pending
+            .iter()
+            .flat_map(|(seq, outputs)| outputs.iter().map(move |(output, pending)| (*seq, output, pending)));
+        all.filter(move |(_, output, pending)| {
+            let ordered = pending.intents.publishing() == Publishing::Ordered;
+            let left = ordered || self.hold.is_some() || self.is_orphaned(pending);
+            let own = !ordered && pending.incarnation == incarnation;
+            (left || own) && self.may_publish(output, pending, incarnation)
+        })
     }
 
     /// True if whoever decided this can no longer be expected to publish it: it lost its ordinal, its ordinal has no place

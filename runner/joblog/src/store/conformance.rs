@@ -68,7 +68,7 @@ async fn a_create_is_exclusive(store: &dyn LogStore) -> Result<(), Nonconformanc
     let seal = paths::seal(paths::Segment(0));
     expect("an empty object can be created", &PutIfAbsent::Created, &store.put_if_absent(&seal, Bytes::new()).await?)?;
     expect("and is there", &true, &store.head(&seal).await?)?;
-    store.delete(&[key.clone()]).await?;
+    store.delete(std::slice::from_ref(&key)).await?;
     let after = store.put_if_absent(&key, Bytes::from_static(b"after")).await?;
     expect("a deleted key can be created again", &PutIfAbsent::Created, &after)
 }

@@ -109,7 +109,7 @@ fn is_missing_object(error: &Error) -> bool {
 }
 
 fn names_bucket(error: &Error) -> bool {
-    chain(error).any(|text| text.contains("NoSuchBucket"))
+    says(error, &["NoSuchBucket"])
 }
 
 fn fault(operation: &'static str, key: &str, error: Error) -> StoreError {
@@ -118,15 +118,17 @@ fn fault(operation: &'static str, key: &str, error: Error) -> StoreError {
         Error::NotImplemented { .. } | Error::NotSupported { .. } => FaultKind::Unsupported,
         Error::NotFound { .. } => FaultKind::MissingBucket,
         other if names_bucket(other) => FaultKind::MissingBucket,
-        other if chain(other).any(|text| text.contains("StorageFull") || text.contains("QuotaExceeded")) => {
-            FaultKind::Full
-        }
+        // A listing keeps its status to itself; what the server said is all there is.
+        other if says(other, &["AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId"]) => FaultKind::Denied,
+        other if says(other, &["StorageFull", "QuotaExceeded"]) => FaultKind::Full,
         _ => FaultKind::Transient,
     };
     StoreError::new(operation, key, kind, error)
 }
 
-fn chain(error: &Error) -> impl Iterator<Item = String> {
+/// True if the error or a cause of it names one of these codes.
+fn says(error: &Error, codes: &[&str]) -> bool {
     let first: Option<&dyn std::error::Error> = Some(error);
-    std::iter::successors(first, |error| error.source()).map(|error| error.to_string())
+    let mut chain = std::iter::successors(first, |error| error.source()).map(|error| error.to_string());
+    chain.any(|text| codes.iter().any(|code| text.contains(code)))
 }

@@ -1,0 +1,231 @@
+//! Holds, savepoints, rewinds, edits and skipped records.
+
+use super::*;
+use crate::decide::*;
+use crate::history::{Past, PastError, since};
+
+async fn held(command: &mut Runner) -> Appended<HoldDecision> {
+    command
+        .append(|view| match hold(view, "test", false) {
+            HoldDecision::Propose(proposal) => Err(proposal),
+            other => Ok(other),
+        })
+        .await
+}
+
+async fn saved(command: &mut Runner, name: &str) -> Appended<SavepointDecision> {
+    command
+        .append(|view| match savepoint(view, name) {
+            SavepointDecision::Propose(proposal) => Err(proposal),
+            other => Ok(other),
+        })
+        .await
+}
+
+async fn rewound(command: &mut Runner, target: RewindTarget, policy: Option<Policy>) -> Appended<RewindDecision> {
+    let after = since(command.log.fold(), &target).unwrap().next();
+    let records = command.log.records(after).await.unwrap();
+    let past = Past::read(command.log.fold(), &target, &records).unwrap();
+    let policies = policy.map(|policy| (orders(), policy)).into_iter().collect();
+    let request = RewindRequest { target, past, policies };
+    command
+        .append(|view| match rewind(view, &request) {
+            RewindDecision::Propose(proposal) => Err(proposal),
+            other => Ok(other),
+        })
+        .await
+}
+
+async fn drain(command: &mut Runner) {
+    let notes: Vec<Note> = {
+        let work = command.log.fold().work_of(command.incarnation);
+        work.map(|(seq, output, _)| Note { seq, output: output.clone() }).collect()
+    };
+    won(command.note(&notes).await);
+}
+
+#[tokio::test]
+async fn a_hold_takes_every_task_and_nobody_claims_until_it_is_released() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let epoch = runner.epoch(0, 10);
+    let mut command = Runner::open(&memory, 2).await;
+    won(held(&mut command).await);
+    assert_eq!(declined(runner.commit(&epoch).await), CommitDecision::Lost { tasks: [reads(0)].into() });
+    assert!(matches!(declined(runner.claim(true).await), ClaimDecision::Held(_)));
+    let mut third = Runner::open(&memory, 3).await;
+    assert!(matches!(declined(held(&mut third).await), HoldDecision::Other(_)));
+    assert!(matches!(release(&third.log.view(), false), ReleaseDecision::Other(_)));
+    let released = third.append(|view| match release(view, true) {
+        ReleaseDecision::Propose(proposal) => Err(proposal),
+        other => Ok(other),
+    });
+    won(released.await);
+    runner.catch_up().await;
+    won(runner.claim(false).await);
+    assert_eq!(runner.owned().len(), 7);
+    // The epoch's objects carry a claim that is gone: it is read again.
+    assert_eq!(declined(runner.commit(&epoch).await), CommitDecision::Lost { tasks: BTreeSet::new() });
+    runner.committed(0, 10).await;
+}
+
+#[tokio::test]
+async fn a_rewind_drains_retracts_and_hands_the_job_back() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let kept = runner.committed(0, 10).await;
+    won(saved(&mut runner, "before-fix").await);
+    let undone = runner.committed(0, 5).await;
+    runner.committed(1, 7).await;
+    let files: usize = runner.log.fold().pending().len();
+    assert_eq!(files, 3);
+
+    let mut command = Runner::open(&memory, 2).await;
+    let target = RewindTarget::Savepoint("before-fix".into());
+    assert_eq!(declined(rewound(&mut command, target.clone(), None).await), RewindDecision::NotHeld);
+    won(held(&mut command).await);
+    let RewindDecision::Drain { notes } = declined(rewound(&mut command, target.clone(), None).await) else { panic!() };
+    assert_eq!(notes.len(), 3);
+    drain(&mut command).await;
+    let missing = declined(rewound(&mut command, target.clone(), None).await);
+    assert_eq!(missing, RewindDecision::PolicyMissing { outputs: [orders()].into() });
+    let rewind = won(rewound(&mut command, target, Some(Policy::Retract)).await);
+    let Body::Rewind(record) = &rewind.record().entries[0].body else { panic!() };
+    let RewindPolicy::Retract { files } = &record.outputs[&orders()] else { panic!() };
+    assert_eq!(files.len(), 2, "exactly what was published after the savepoint");
+    assert!(undone > kept);
+
+    let fold = command.log.fold();
+    assert_eq!(fold.partition(&partition(0)).unwrap().offset, Offset(10));
+    assert_eq!(fold.partition(&partition(1)).unwrap().offset, Offset(0));
+    assert!(fold.held().is_none());
+    runner.catch_up().await;
+    won(runner.claim(false).await);
+    runner.committed(0, 5).await;
+    // Whoever deletes the files says so: the command, or the output's publisher if the command died.
+    assert_eq!(runner.log.fold().retractions().len(), 1);
+    let note = Note { seq: rewind.seq(), output: orders() };
+    won(runner.append(|view| retracted(view, std::slice::from_ref(&note)).map_or(Ok(()), Err)).await);
+    assert!(runner.log.fold().retractions().is_empty());
+    assert_eq!(fold_all(&memory).unwrap(), *runner.log.fold());
+}
+
+#[tokio::test]
+async fn a_rewind_to_a_record_undoes_what_came_after_it_also_across_rewinds_and_edits() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let mut stood = BTreeMap::new();
+    let mut point = |runner: &Runner| {
+        let seq = runner.log.fold().next().previous().unwrap();
+        let offsets: Vec<i64> = runner.log.fold().partitions().values().map(|state| state.offset.0).collect();
+        stood.insert(seq, offsets);
+    };
+    let mut command = Runner::open(&memory, 2).await;
+    point(&runner);
+    for round in 0..4 {
+        runner.committed(round % 2, 10 + i64::from(round)).await;
+        point(&runner);
+        command.catch_up().await;
+        won(held(&mut command).await);
+        drain(&mut command).await;
+        if round == 1 {
+            let offsets = [(partition(0), Offset(3))].into();
+            let edited = command.append(|view| match edit(view, &offsets) {
+                EditDecision::Propose(proposal) => Err(proposal),
+                other => Ok(other),
+            });
+            won(edited.await);
+        } else {
+            won(rewound(&mut command, RewindTarget::Seq(Seq(0)), Some(Policy::Duplicate)).await);
+        }
+        point(&command);
+        runner.catch_up().await;
+        won(runner.claim(false).await);
+        runner.committed(1, 2).await;
+        point(&runner);
+    }
+    command.catch_up().await;
+    let records = command.log.records(Seq(0)).await.unwrap();
+    for (seq, offsets) in &stood {
+        let past = Past::read(command.log.fold(), &RewindTarget::Seq(*seq), &records).unwrap();
+        let found: Vec<i64> = past.positions.values().map(|position| position.offset.0).collect();
+        assert_eq!(found, *offsets, "at {seq}");
+    }
+}
+
+#[tokio::test]
+async fn a_rewind_beyond_what_is_kept_is_refused_and_a_savepoint_still_works() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    runner.committed(0, 10).await;
+    won(saved(&mut runner, "early").await);
+    for _ in 0..40 {
+        let mut epoch = runner.epoch(0, 1);
+        epoch.published = runner.log.fold().pending().keys().map(|seq| Note { seq: *seq, output: orders() }).collect();
+        won(runner.commit(&epoch).await);
+        let _ = runner.log.maintain().await.unwrap();
+    }
+    let mut command = Runner::open(&memory, 2).await;
+    won(held(&mut command).await);
+    drain(&mut command).await;
+    assert!(command.log.records(Seq(0)).await.is_err());
+    let gone = Past::read(command.log.fold(), &RewindTarget::Seq(Seq(1)), &[]);
+    assert!(matches!(gone, Err(PastError::Incomplete { .. })));
+    let target = RewindTarget::Savepoint("early".into());
+    let past = Past::read(command.log.fold(), &target, &[]).unwrap();
+    let mut request = RewindRequest { target, past, policies: BTreeMap::new() };
+    request.policies.extend([(orders(), Policy::Retract), (screen(), Policy::NewPath)]);
+    let refused = rewind(&command.log.view(), &request);
+    assert_eq!(refused, RewindDecision::NotRetractable { outputs: [orders()].into() });
+    request.policies.insert(orders(), Policy::NewPath);
+    let appended = command.append(|view| match rewind(view, &request) {
+        RewindDecision::Propose(proposal) => Err(proposal),
+        other => Ok(other),
+    });
+    won(appended.await);
+    assert_eq!(command.log.fold().partition(&partition(0)).unwrap().offset, Offset(10));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_published_is_skipped_by_an_audited_command() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let mut seqs = Vec::new();
+    for _ in 0..2 {
+        let mut epoch = runner.epoch(0, 1);
+        epoch.intents = [(screen(), runner.rows_to_show())].into();
+        seqs.push(won(runner.commit(&epoch).await).seq());
+    }
+    let mut command = Runner::open(&memory, 2).await;
+    assert_eq!(skip_publish(&command.log.view(), &screen(), seqs[0], "x"), SkipDecision::NotHeld);
+    won(held(&mut command).await);
+    assert_eq!(skip_publish(&command.log.view(), &screen(), seqs[1], "x"), SkipDecision::First(seqs[0]));
+    assert_eq!(skip_publish(&command.log.view(), &orders(), seqs[0], "x"), SkipDecision::NothingPending);
+    let skipped = command.append(|view| match skip_publish(view, &screen(), seqs[0], "/tmp/rows.json") {
+        SkipDecision::Propose(proposal) => Err(proposal),
+        other => Ok(other),
+    });
+    won(skipped.await);
+    assert_eq!(command.log.fold().first_pending(&screen()), Some(seqs[1]));
+}
+
+#[tokio::test]
+async fn savepoints_have_unique_names_and_an_end() {
+    let memory = MemoryStore::new();
+    let mut empty = Runner::open(&memory, 9).await;
+    assert_eq!(declined(saved(&mut empty, "a").await), SavepointDecision::EmptyLog);
+    let mut runner = Runner::begun(&memory, 1).await;
+    won(saved(&mut runner, "a").await);
+    assert_eq!(declined(saved(&mut runner, "a").await), SavepointDecision::Exists);
+    for count in 1..crate::limits::MAX_SAVEPOINTS {
+        won(saved(&mut runner, &format!("s{count}")).await);
+    }
+    assert_eq!(declined(saved(&mut runner, "one-too-many").await), SavepointDecision::TooMany);
+    assert_eq!(delete_savepoint(&runner.log.view(), "b"), SavepointDecision::Missing);
+    let deleted = runner.append(|view| match delete_savepoint(view, "a") {
+        SavepointDecision::Propose(proposal) => Err(proposal),
+        other => Ok(other),
+    });
+    won(deleted.await);
+    won(saved(&mut runner, "one-too-many").await);
+}
