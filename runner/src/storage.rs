@@ -155,8 +155,11 @@ fn address(builder: AmazonS3Builder, s3: &S3, bucket: &str) -> Result<AmazonS3Bu
         message: format!("storage.s3.endpoint '{endpoint}' {why}; write a URL such as http://minio:9000"),
     };
     let mut url = url::Url::parse(endpoint).map_err(|error| wrong(&format!("is not a URL ({error})")))?;
+    let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("is neither http nor https"));
+    }
     if !s3.force_path_style {
-        let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
         let host = format!("{bucket}.{host}");
         url.set_host(Some(&host)).map_err(|error| wrong(&format!("cannot take the bucket's name ({error})")))?;
     }

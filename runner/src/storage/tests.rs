@@ -132,10 +132,12 @@ async fn keys_are_found_under_their_usual_names() {
 async fn an_endpoint_that_is_no_url_is_refused_with_an_example() {
     let server = Server::start().await;
     let (dir, _) = server.stores();
-    let stores = Stores::new(storage("minio:9000:x"), Some(dir.path().to_owned()));
-    let fault = stores.data_store(&lake("t")).unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Misconfigured);
-    assert!(fault.message.contains("http://minio:9000"), "{fault}");
+    for endpoint in ["minio:9000", "minio", "ftp://minio:9000", "http://"] {
+        let stores = Stores::new(storage(endpoint), Some(dir.path().to_owned()));
+        let fault = stores.data_store(&lake("t")).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Misconfigured);
+        assert!(fault.message.contains("http://minio:9000"), "{fault}");
+    }
 }
 
 #[tokio::test]
