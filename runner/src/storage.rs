@@ -187,10 +187,12 @@ fn retries(purpose: Purpose) -> RetryConfig {
         Purpose::Data => RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
-                max_backoff: Duration::from_secs(3),
-                base: 2.0,
+                max_backoff: Duration::from_secs(2),
+                // The library draws each pause between the first one and this many times the last.
+                base: 3.0,
             },
-            max_retries: 10,
+            // The time decides.
+            max_retries: 100,
             retry_timeout: Duration::from_secs(10),
         },
         Purpose::Log => RetryConfig { max_retries: 0, retry_timeout: Duration::from_secs(5), ..RetryConfig::default() },
@@ -198,7 +200,14 @@ fn retries(purpose: Purpose) -> RetryConfig {
 }
 
 fn open_local(path: &FilePath) -> Result<StoreAt, StoreFault> {
-    let store = DurableLocal::open(path).map_err(|error| fault::classify_io(&error, &path.display().to_string()))?;
+    let store = DurableLocal::open(path).map_err(|error| {
+        let fault = fault::classify_io(&error, &path.display().to_string());
+        match fault.kind {
+            // A folder that cannot be made, in a pseudo file system say, is not a missing object.
+            FaultKind::NotFound => StoreFault { kind: FaultKind::Misconfigured, ..fault },
+            _ => fault,
+        }
+    })?;
     let shown = store.root().display().to_string();
     Ok(StoreAt { store: Arc::new(store), prefix: Path::default(), shown })
 }

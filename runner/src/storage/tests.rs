@@ -74,6 +74,17 @@ async fn a_store_that_is_away_is_unavailable() {
 }
 
 #[tokio::test]
+async fn an_endpoint_without_tls_is_told_from_one_that_is_away() {
+    let server = Server::start().await;
+    let (dir, _) = server.stores();
+    let stores = Stores::new(storage(&server.endpoint().replace("http:", "https:")), Some(dir.path().to_owned()));
+    let at = stores.log_store(&lake("t")).unwrap();
+    let fault = classify(&at.store.put(&at.path("x").unwrap(), "x".into()).await.unwrap_err());
+    assert_eq!(fault.kind, FaultKind::Misconfigured, "{fault}");
+    assert!(fault.message.contains("http:// instead of https://"), "{fault}");
+}
+
+#[tokio::test]
 async fn data_is_retried_and_the_log_is_not() {
     let server = Server::start().await;
     let (_dir, stores) = server.stores();

@@ -192,6 +192,20 @@ async fn memory_stays_bounded_while_millions_of_values_are_written() {
 }
 
 #[tokio::test]
+async fn little_memory_makes_more_row_groups_before_it_makes_more_files() {
+    let bounds = Memory { open_bytes: 1 << 20, ..Memory::default() };
+    let place = Place::memory(small().memory(bounds).partition_by(&["k"]));
+    let mut writer = place.sink.open(&support::keyed(0..1, 1).schema(), epoch(0));
+    for round in 0..30 {
+        writer.write(support::keyed(round * 10_000..(round + 1) * 10_000, 8)).await.unwrap();
+    }
+    let files = writer.finish().await.unwrap();
+    publish_all(&place, &files).await;
+    assert!((8..16).contains(&files.len()), "{} files", files.len());
+    assert_eq!(place.all_numbers().await, (0..300_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn one_file_may_be_larger_than_the_memory_for_open_files() {
     let bounds = Memory { row_group_bytes: 1 << 20, part_bytes: 256 << 10, open_bytes: 1 << 20, ..Memory::default() };
     let place = Place::disk(small().memory(bounds).file_bytes(1 << 30));
@@ -303,6 +317,19 @@ async fn a_full_disk_names_the_path_and_shows_no_half_file() {
         other => panic!("{other:?}"),
     }
     assert_eq!(place.names().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_unavailable_after_a_while() {
+    let place = Place::faulty(small(), Faulty::that_hangs());
+    let mut writer = place.sink.open(&numbers(0..1).schema(), epoch(0));
+    writer.write(numbers(0..10)).await.unwrap();
+    let asked = tokio::time::Instant::now();
+    match writer.finish().await {
+        Err(SinkError::Unavailable { reason, .. }) => assert!(reason.contains("no answer within 20 s"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -63,6 +63,10 @@ impl Server {
         self.lock().script.push_back((200, format!("<DeleteResult>{error}</DeleteResult>")));
     }
 
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// Every request so far, as `PUT`, `COPY`, `DELETE`, `HEAD`, `GET`, `LIST`, `START`, `PART` or `COMPLETE`.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.lock().requests.clone()
