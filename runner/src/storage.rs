@@ -155,8 +155,11 @@ fn address(builder: AmazonS3Builder, s3: &S3, bucket: &str) -> Result<AmazonS3Bu
         message: format!("storage.s3.endpoint '{endpoint}' {why}; write a URL such as http://minio:9000"),
     };
     let mut url = url::Url::parse(endpoint).map_err(|error| wrong(&format!("is not a URL ({error})")))?;
+    let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("is neither http nor https"));
+    }
     if !s3.force_path_style {
-        let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
         let host = format!("{bucket}.{host}");
         url.set_host(Some(&host)).map_err(|error| wrong(&format!("cannot take the bucket's name ({error})")))?;
     }
@@ -184,10 +187,12 @@ fn retries(purpose: Purpose) -> RetryConfig {
         Purpose::Data => RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
-                max_backoff: Duration::from_secs(3),
-                base: 2.0,
+                max_backoff: Duration::from_secs(2),
+                // The library draws each pause between the first one and this many times the last.
+                base: 3.0,
             },
-            max_retries: 10,
+            // The time decides.
+            max_retries: 100,
             retry_timeout: Duration::from_secs(10),
         },
         Purpose::Log => RetryConfig { max_retries: 0, retry_timeout: Duration::from_secs(5), ..RetryConfig::default() },
@@ -195,7 +200,14 @@ fn retries(purpose: Purpose) -> RetryConfig {
 }
 
 fn open_local(path: &FilePath) -> Result<StoreAt, StoreFault> {
-    let store = DurableLocal::open(path).map_err(|error| fault::classify_io(&error, &path.display().to_string()))?;
+    let store = DurableLocal::open(path).map_err(|error| {
+        let fault = fault::classify_io(&error, &path.display().to_string());
+        match fault.kind {
+            // A folder that cannot be made, in a pseudo file system say, is not a missing object.
+            FaultKind::NotFound => StoreFault { kind: FaultKind::Misconfigured, ..fault },
+            _ => fault,
+        }
+    })?;
     let shown = store.root().display().to_string();
     Ok(StoreAt { store: Arc::new(store), prefix: Path::default(), shown })
 }

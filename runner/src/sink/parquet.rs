@@ -56,7 +56,7 @@ pub struct Memory {
     pub part_bytes: usize,
     /// Parts and whole files on their way at once.
     pub parts_in_flight: usize,
-    /// All open files together; above it the largest is closed early.
+    /// All open files together; above it row groups end early, and then files.
     pub open_bytes: usize,
 }
 

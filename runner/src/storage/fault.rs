@@ -141,8 +141,8 @@ impl Answer {
             return FaultKind::Denied;
         }
         if self.transport.is_some() {
-            let certificate = self.innermost.contains("certificate");
-            return if certificate { FaultKind::Misconfigured } else { FaultKind::Unavailable };
+            let tls = ["certificate", "InvalidContentType"].iter().any(|words| self.innermost.contains(words));
+            return if tls { FaultKind::Misconfigured } else { FaultKind::Unavailable };
         }
         if self.text.contains("redirect without LOCATION") {
             return FaultKind::Misconfigured;
@@ -182,6 +182,9 @@ impl Answer {
             FaultKind::NoSpace => "; free some space or raise the quota, it goes on by itself",
             FaultKind::Misconfigured if self.innermost.contains("certificate") => {
                 "; name its certificate authority in storage.s3.caSecret"
+            }
+            FaultKind::Misconfigured if self.transport.is_some() => {
+                "; is it http:// instead of https:// in storage.s3.endpoint?"
             }
             FaultKind::Misconfigured => "; check storage.s3.region and storage.s3.endpoint",
             FaultKind::Unavailable | FaultKind::NotFound | FaultKind::Other => "",

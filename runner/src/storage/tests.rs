@@ -74,6 +74,17 @@ async fn a_store_that_is_away_is_unavailable() {
 }
 
 #[tokio::test]
+async fn an_endpoint_without_tls_is_told_from_one_that_is_away() {
+    let server = Server::start().await;
+    let (dir, _) = server.stores();
+    let stores = Stores::new(storage(&server.endpoint().replace("http:", "https:")), Some(dir.path().to_owned()));
+    let at = stores.log_store(&lake("t")).unwrap();
+    let fault = classify(&at.store.put(&at.path("x").unwrap(), "x".into()).await.unwrap_err());
+    assert_eq!(fault.kind, FaultKind::Misconfigured, "{fault}");
+    assert!(fault.message.contains("http:// instead of https://"), "{fault}");
+}
+
+#[tokio::test]
 async fn data_is_retried_and_the_log_is_not() {
     let server = Server::start().await;
     let (_dir, stores) = server.stores();
@@ -132,10 +143,12 @@ async fn keys_are_found_under_their_usual_names() {
 async fn an_endpoint_that_is_no_url_is_refused_with_an_example() {
     let server = Server::start().await;
     let (dir, _) = server.stores();
-    let stores = Stores::new(storage("minio:9000:x"), Some(dir.path().to_owned()));
-    let fault = stores.data_store(&lake("t")).unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Misconfigured);
-    assert!(fault.message.contains("http://minio:9000"), "{fault}");
+    for endpoint in ["minio:9000", "minio", "ftp://minio:9000", "http://"] {
+        let stores = Stores::new(storage(endpoint), Some(dir.path().to_owned()));
+        let fault = stores.data_store(&lake("t")).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Misconfigured);
+        assert!(fault.message.contains("http://minio:9000"), "{fault}");
+    }
 }
 
 #[tokio::test]

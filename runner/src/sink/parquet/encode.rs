@@ -30,7 +30,8 @@ pub(super) struct Limits {
     pub(super) file_age: Option<Duration>,
     /// Files open at once; opening another closes the least recently used.
     pub(super) open_files: usize,
-    /// Memory of all open files, with what is encoded but does not fill a part yet; above it the largest is closed.
+    /// Memory of all open files, with what is encoded but does not fill a part yet; above it row groups end early, and
+    /// then files.
     pub(super) memory_bytes: usize,
     /// The size of a part of an upload; what is encoded waits until it fills one.
     pub(super) part_bytes: usize,
@@ -178,17 +179,25 @@ impl Encoder {
         Ok(())
     }
 
+    /// While the open files hold too much, ends the row group of the one that holds most, which is small once encoded;
+    /// or closes it, where most of what it holds is encoded already.
     fn keep_within_memory(&mut self, ready: &mut Vec<Encoded>) -> Result<(), EncodeError> {
+        let part_bytes = self.limits.part_bytes;
         loop {
-            let held = |file: &OpenFile| file.held(self.limits.part_bytes);
-            let total: usize = self.open.values().map(held).sum();
+            let total: usize = self.open.values().map(|file| file.held(part_bytes)).sum();
             // A single file is bounded by its row group and one part.
             if total <= self.limits.memory_bytes || self.open.len() < 2 {
                 return Ok(());
             }
-            let largest = self.open.iter().max_by_key(|(_, file)| held(file)).map(|(folder, _)| folder.clone());
-            let Some(folder) = largest else { return Ok(()) };
-            self.close(&folder, ready)?;
+            let largest = self.open.iter_mut().max_by_key(|(_, file)| file.held(part_bytes));
+            let Some((folder, file)) = largest else { return Ok(()) };
+            if file.writer.memory_size() > file.waiting(part_bytes) {
+                file.writer.flush()?;
+                ready.extend(file.hand_on()?);
+            } else {
+                let folder = folder.clone();
+                self.close(&folder, ready)?;
+            }
         }
     }
 
@@ -219,7 +228,11 @@ impl OpenFile {
 
     /// Memory held for it: its unfinished row group, and the bytes that wait for their part to fill.
     fn held(&self, part_bytes: usize) -> usize {
-        self.writer.memory_size() + (self.handed_on % part_bytes.max(1) as u64) as usize
+        self.writer.memory_size() + self.waiting(part_bytes)
+    }
+
+    fn waiting(&self, part_bytes: usize) -> usize {
+        (self.handed_on % part_bytes.max(1) as u64) as usize
     }
 
     /// What a finished row group left to hand on.

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowSchemaConverter;
 
 /// The stored form of one output's rows.
 ///
-/// Nanosecond timestamps are stored in microseconds, rounded towards the past: that is what Kafka, Spark, Trino, Athena
+/// Nanosecond timestamps are stored in microseconds, what is finer being cut off: that is what Kafka, Spark, Trino, Athena
 /// and Delta have; Spark refuses to read a file with nanoseconds.
 #[derive(Debug, Clone)]
 pub(super) struct StoredTable {
@@ -63,6 +63,10 @@ impl StoredTable {
 }
 
 fn convert(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    if stored_type(array.data_type()) != *field.data_type() {
+        let (name, wanted, got) = (field.name(), field.data_type(), array.data_type());
+        return Err(ArrowError::SchemaError(format!("column '{name}' of type {wanted} got rows of type {got}")));
+    }
     cast(array, field.data_type())
 }
 

@@ -63,6 +63,10 @@ impl Server {
         self.lock().script.push_back((200, format!("<DeleteResult>{error}</DeleteResult>")));
     }
 
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// Every request so far, as `PUT`, `COPY`, `DELETE`, `HEAD`, `GET`, `LIST`, `START`, `PART` or `COMPLETE`.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.lock().requests.clone()
@@ -174,10 +178,12 @@ async fn answer(
         }
         "DELETE" => {
             let text = String::from_utf8(body.to_vec()).unwrap();
+            let mut deleted = String::new();
             for key in text.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap()) {
                 inner.objects.remove(&format!("/lake/{key}"));
+                deleted.push_str(&format!("<Deleted><Key>{key}</Key></Deleted>"));
             }
-            reply(200, "<DeleteResult></DeleteResult>".to_owned())
+            reply(200, format!("<DeleteResult>{deleted}</DeleteResult>"))
         }
         "HEAD" | "GET" => match inner.objects.get(&path) {
             Some(object) => {
@@ -198,7 +204,8 @@ async fn answer(
 }
 
 fn reply(status: u16, xml: String) -> Response<Body> {
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::from(xml)).unwrap()
+    let status = StatusCode::from_u16(status).unwrap();
+    Response::builder().status(status).header("etag", "\"any\"").body(Body::from(xml)).unwrap()
 }
 
 fn with_etag(etag: &str) -> Response<Body> {

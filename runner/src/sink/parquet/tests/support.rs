@@ -187,15 +187,20 @@ pub(super) fn int64(batch: &RecordBatch, column: &str) -> Vec<i64> {
     batch.column_by_name(column).unwrap().as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec()
 }
 
-/// A store in memory whose writes fail as those of a full disk do.
+/// A store in memory whose writes fail as those of a full disk do, or are never answered.
 #[derive(Debug)]
 pub(super) struct Faulty {
     inner: InMemory,
+    hangs: bool,
 }
 
 impl Faulty {
     pub(super) fn full_disk() -> Self {
-        Self { inner: InMemory::new() }
+        Self { inner: InMemory::new(), hangs: false }
+    }
+
+    pub(super) fn that_hangs() -> Self {
+        Self { inner: InMemory::new(), hangs: true }
     }
 }
 
@@ -230,6 +235,9 @@ impl MultipartUpload for FullUpload {
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         Err(no_space())
     }
 
