@@ -99,7 +99,8 @@ fn nested_order(out: &mut String, index: u64, time: Time, dice: &mut Dice) -> Ke
     let customer = Key::customer(dice);
     put(out, format_args!(r#"{{"order_id":{index},"customer_id":"{}","timestamp":"{time}","items":["#, customer.text));
     let mut total = 0;
-    for position in 0..1 + dice.below(3) {
+    // One to three items, fewer threes: so that the mean size is right.
+    for position in 0..1 + dice.below(25) / 10 {
         let product = dice.below(PRODUCTS.len() as u64);
         let quantity = 1 + dice.below(5);
         let price = 100 + dice.below(20_000);

@@ -12,7 +12,7 @@ use millrace_tests::messages::{FIRST_TIMESTAMP, Kind, Message, Messages};
 use millrace_tests::produce::{Codec, Ending, Producer, produce};
 use millrace_tests::runner::Launch;
 use millrace_tests::servers::apiserver::ApiServer;
-use millrace_tests::servers::kafka::{Kafka, Login};
+use millrace_tests::servers::kafka::{Kafka, Login, PASSWORD};
 use millrace_tests::servers::minio::Minio;
 use millrace_tests::servers::process::Process;
 use millrace_tests::servers::{free_port, installed, scratch};
@@ -103,10 +103,14 @@ fn a_client_comes_in_by_every_login() {
 fn a_wrong_password_is_refused() {
     use rdkafka::consumer::{BaseConsumer, Consumer};
     let kafka = Kafka::shared().unwrap();
-    let mut config = kafka.client(Login::Scram512);
-    config.set("sasl.password", "wrong").set("log_level", "0");
-    let consumer: BaseConsumer = config.create().unwrap();
-    consumer.fetch_metadata(None, Duration::from_secs(3)).expect_err("the password is wrong");
+    let ask = |password: &str| {
+        let mut config = kafka.client(Login::Scram512);
+        config.set("sasl.password", password).set("log_level", "0");
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.fetch_metadata(None, Duration::from_secs(5)).map(|_| ())
+    };
+    ask(PASSWORD).unwrap();
+    ask("wrong").expect_err("the password is wrong");
 }
 
 #[test]
