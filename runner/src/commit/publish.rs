@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_joblog::record::{Intents, Note, ParquetFile, Publishing};
+use millrace_joblog::record::{Intents, Note, ParquetFile};
 use tokio::time::sleep;
 
 use super::Committer;
@@ -10,7 +10,7 @@ use super::committer::Leftover;
 use crate::env::Backoff;
 use crate::failpoint::Failpoint;
 use crate::failure::Failure;
-use crate::ids::{OutputName, Seq, Task};
+use crate::ids::{OutputName, Seq};
 use crate::output::Staged;
 use crate::sink::console::ConsoleTable;
 use crate::sink::{Published, StagedFile};
@@ -54,25 +54,21 @@ impl Committer {
     /// # Errors
     /// As for publishing; or the files lie in a place that the job does not write to any more.
     pub(super) async fn sweep_orphans(&mut self) -> Result<(), Failure> {
-        for name in self.fold().outputs_with_work() {
-            if !self.fold().owns(&Task::Publisher(name.clone()), self.identity.incarnation) {
-                continue;
-            }
-            let known = |seq: Seq| self.published.contains_key(&Note { seq, output: name.clone() });
-            let orphans: Vec<(Seq, Intents)> = self
-                .fold()
-                .to_publish(&name)
-                .filter(|(seq, pending)| {
-                    pending.intents.publishing() == Publishing::Commuting && !known(*seq)
-                })
-                .map(|(seq, pending)| (seq, pending.intents.clone()))
-                .collect();
-            for (seq, intents) in orphans {
-                let Intents::Parquet { files } = intents else { continue };
-                let (index, files) = self.relative(&name, &files)?;
-                tracing::info!(output = %name, record = %seq, files = files.len(), "publishing what another runner decided");
-                self.publish(seq, index, &files).await?;
-            }
+        let known = |seq: Seq, output: &OutputName| self.published.contains_key(&Note { seq, output: output.clone() });
+        let orphans: Vec<(Seq, OutputName, Vec<ParquetFile>)> = self
+            .fold()
+            .work_of(self.identity.incarnation)
+            .filter(|(seq, output, _)| !known(*seq, output))
+            .filter_map(|(seq, output, pending)| match &pending.intents {
+                Intents::Parquet { files } => Some((seq, output.clone(), files.clone())),
+                // No output of this version is published in order.
+                Intents::Console { .. } | Intents::Kafka { .. } | Intents::Delta { .. } => None,
+            })
+            .collect();
+        for (seq, output, files) in orphans {
+            let (index, files) = self.relative(&output, &files)?;
+            tracing::info!(%output, record = %seq, files = files.len(), "publishing what another runner decided");
+            self.publish(seq, index, &files).await?;
         }
         Ok(())
     }

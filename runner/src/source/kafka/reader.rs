@@ -367,7 +367,7 @@ impl Work {
                     None => continue,
                 },
             };
-            let partition = Partition { source: self.place.source.clone(), topic: name.clone(), partition: number };
+            let partition = Partition::new(self.place.source.clone(), name.clone(), number);
             events.push(Event::Failed { epoch, partition, error: self.place.topic_error(name, code) });
         }
     }
