@@ -69,6 +69,12 @@ impl Pipeline {
             // What was read of them so far is committed with the release. An epoch is named after a claim, and this may
             // be the end of one: nothing is read beside it.
             self.intakes.assign(&BTreeMap::new()).await?;
+            match self.verify_topics(turn).await? {
+                None => {}
+                // Nothing is assigned any more: what was read so far is read again.
+                Some(Verdict::Fine) => return Ok(Verdict::StartOver),
+                Some(other) => return Ok(other),
+            }
             let epoch = std::mem::replace(&mut turn.epoch, Epoch::closed_to_all());
             self.committing.start(epoch.close())?;
             return Ok(Verdict::Fine);
@@ -101,12 +107,21 @@ impl Pipeline {
     /// Reads owned partitions that the open epoch does not read yet.
     async fn read_owned(&mut self, turn: &mut Turn) -> Result<(), Failure> {
         let committer = self.committing.idle()?;
-        let owned = committer.positions();
+        let mut owned = committer.positions();
+        if self.closing.bounded {
+            // A partition that appeared after the ends were planned belongs to no bounded read, or to the next one.
+            let ends = committer.ends().unwrap_or_default();
+            owned.retain(|partition, _| ends.contains_key(partition));
+        }
         let mut reading = turn.epoch.positions();
         let new: BTreeMap<Partition, Offset> =
             owned.iter().filter(|(partition, _)| !reading.contains_key(*partition)).map(|(p, at)| (p.clone(), *at)).collect();
         self.hub.assigned(owned);
         if new.is_empty() {
+            if turn.epoch.is_stand_in() {
+                // A bounded read over no partition still has a result.
+                turn.epoch = committer.open(&reading);
+            }
             return Ok(());
         }
         reading.extend(new.clone());
@@ -230,8 +245,13 @@ impl Pipeline {
         if intake.fail_on_data_loss {
             return Err(failure);
         }
-        let starts = intake.source.start_offsets(std::slice::from_ref(&partition), true).await?;
-        let start = starts.get(&partition).copied().unwrap_or(Offset(0));
+        let start = match intake.source.start_offsets(std::slice::from_ref(&partition), true).await {
+            Ok(starts) => starts.get(&partition).copied().unwrap_or(Offset(0)),
+            Err(error) => {
+                self.hold_out_external(turn, error).await?;
+                return Ok(Some(Verdict::StartOver));
+            }
+        };
         self.lose(turn, &partition, start, Some(now), &failure.message).await.map(Some)
     }
 
