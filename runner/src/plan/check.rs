@@ -211,7 +211,7 @@ fn aggregate_of(group: &[Expr], aggregates: &[Expr]) -> Refused {
     let mut refused = Refused::new(Reason::State, "");
     let mut parts = Vec::new();
     if let Some(aggregate) = aggregates.first() {
-        parts.push(format!("the aggregate {aggregate}"));
+        parts.push(format!("the aggregate {}", aggregate.to_string().replace("count(Int64(1))", "count(*)")));
     }
     if !group.is_empty() {
         parts.push("GROUP BY".to_owned());

@@ -113,6 +113,10 @@ impl Planner {
 
     async fn add_view(&mut self, view: &View) {
         let text = QueryText { place: Place::View(view.name.clone()), sql: view.sql.clone() };
+        if self.catalog.contains(&view.name) {
+            let error = PlanError::new(text.place, format!("there is a source or view named '{}' already", view.name));
+            return self.errors.push(error.with_help("give it another name"));
+        }
         match self.plan_view(view, &text).await {
             Ok(Some((schema, relations))) => {
                 self.catalog.add_view(&view.name, schema);
@@ -132,11 +136,6 @@ impl Planner {
         view: &View,
         text: &QueryText,
     ) -> Result<Option<(SchemaRef, BTreeSet<String>)>, Vec<PlanError>> {
-        if self.catalog.contains(&view.name) {
-            let error =
-                PlanError::new(text.place.clone(), format!("there is a source or view named '{}' already", view.name));
-            return Err(vec![error.with_help("give it another name")]);
-        }
         let Some((plan, relations)) = self.logical_plan(text).await? else { return Ok(None) };
         // Types are checked by the analyzer: here, so that a view's fault is reported as the view's, and once.
         let state = self.session.ctx.state();
@@ -209,16 +208,15 @@ impl Planner {
     }
 
     /// The texts of the views among `relations` and of those they read.
-    fn view_texts<'a>(&'a self, relations: &BTreeSet<String>) -> Vec<&'a QueryText> {
+    fn view_texts<'a>(&'a self, relations: &'a BTreeSet<String>) -> Vec<&'a QueryText> {
         let mut texts = Vec::new();
         let mut seen = BTreeSet::new();
         let mut waiting: Vec<&str> = relations.iter().map(String::as_str).collect();
         while let Some(name) = waiting.pop() {
-            let Some((name, view)) = self.views.get_key_value(name).filter(|(name, _)| seen.insert(name.as_str()))
-            else {
+            if !seen.insert(name) {
                 continue;
-            };
-            let _ = name;
+            }
+            let Some(view) = self.views.get(name) else { continue };
             texts.push(&view.text);
             waiting.extend(view.relations.iter().map(String::as_str));
         }
