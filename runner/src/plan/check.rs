@@ -256,7 +256,7 @@ fn refused_expr(expr: &Expr, execution: Execution) -> Option<Refused> {
         | Expr::LambdaVariable(_) => None,
         Expr::ScalarFunction(function) => {
             let name = function.name();
-            if function.func.signature().volatility == Volatility::Volatile && !CLOCK_FUNCTIONS.contains(&name) {
+            if function.func.signature().volatility != Volatility::Immutable && !CLOCK_FUNCTIONS.contains(&name) {
                 return Some(Refused::new(Reason::Volatile, format!("{name}()")).at(&[name]));
             }
             if name == "array_element" && function.args.get(1).is_some_and(is_zero) {

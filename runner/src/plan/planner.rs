@@ -25,7 +25,42 @@ use super::text::QueryText;
 use super::whole::Whole;
 use super::{Plan, PlanOptions, PlannedOutput, PlannedQuery, PlannedSource, SourceTable};
 
-pub(super) async fn plan(
+/// Address space for the stack of a planning; only what it touches is memory. Enough for the deepest tree that a text
+/// of the permitted length can parse into, so that [`super::depth`] can look at it.
+const STACK: usize = 256 << 20;
+
+/// Plans on a thread of its own: planning recurses over the queries' trees, and neither a deep one nor a panic in a
+/// library may take the process with it.
+pub(super) async fn plan_apart(
+    sources: Vec<SourceTable>,
+    views: Vec<View>,
+    outputs: Vec<Output>,
+    options: PlanOptions,
+) -> Result<Plan, Vec<PlanError>> {
+    let fault = |reason: String| {
+        let place =
+            outputs.first().map_or_else(|| Place::Output(String::new()), |output| Place::Output(output.name.clone()));
+        vec![PlanError::new(place, format!("the job cannot be planned: {reason}"))]
+    };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let work = {
+        let outputs = outputs.clone();
+        move || {
+            // Nothing in planning waits: its futures are DataFusion's interfaces for catalogs elsewhere.
+            sender.send(futures::executor::block_on(plan(sources, &views, &outputs, options))).ok();
+        }
+    };
+    let spawned = std::thread::Builder::new().name("planner".to_owned()).stack_size(STACK).spawn(work);
+    if let Err(error) = spawned {
+        return Err(fault(format!("no thread for it: {error}")));
+    }
+    match receiver.await {
+        Ok(planned) => planned,
+        Err(_) => Err(fault("the planner ended in a panic; its words are on standard error".to_owned())),
+    }
+}
+
+async fn plan(
     sources: Vec<SourceTable>,
     views: &[View],
     outputs: &[Output],

@@ -7,6 +7,7 @@
 
 mod collect;
 mod rewrite;
+mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

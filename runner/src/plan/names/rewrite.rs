@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, ExceptSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Subscript, TableFactor, TableWithJoins,
-    Value, VisitorMut, WildcardAdditionalOptions,
+    AccessExpr, BinaryOperator, ExceptSelectItem, ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Subscript, TableFactor,
+    TableWithJoins, Value, VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::{Catalog, KAFKA_COLUMNS, Relation, Scopes, same};
@@ -142,6 +142,16 @@ impl Rewrite<'_> {
         if let Some(except) = &mut options.opt_except {
             self.spellings.apply(&mut except.first_element);
             except.additional_elements.iter_mut().for_each(|ident| self.spellings.apply(ident));
+        }
+        let excluded = match &mut options.opt_exclude {
+            Some(ExcludeSelectItem::Single(name)) => std::slice::from_mut(name),
+            Some(ExcludeSelectItem::Multiple(names)) => names.as_mut_slice(),
+            None => &mut [],
+        };
+        for part in excluded.iter_mut().flat_map(|name| &mut name.0) {
+            if let ObjectNamePart::Identifier(ident) = part {
+                self.spellings.apply(ident);
+            }
         }
     }
 
