@@ -95,7 +95,9 @@ impl Pipeline {
         if let Some(verdict) = self.check_topic_ids(turn).await? {
             return Ok(verdict);
         }
-        self.read_owned(turn).await?;
+        if !self.read_owned(turn).await? {
+            return Ok(Verdict::StartOver);
+        }
         self.measure(turn).await;
         if !turn.stopping {
             let owns = self.committing.idle()?.owns_anything();
@@ -104,19 +106,23 @@ impl Pipeline {
         Ok(Verdict::Fine)
     }
 
-    /// Reads owned partitions that the open epoch does not read yet.
-    async fn read_owned(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+    /// Reads owned partitions that the open epoch does not read yet. False if it reads some that are owned no more: a
+    /// commit may give tasks up while the next epoch already reads them.
+    async fn read_owned(&mut self, turn: &mut Turn) -> Result<bool, Failure> {
         let committer = self.committing.idle()?;
         let owned = committer.positions();
         let mut reading = turn.epoch.positions();
+        if reading.keys().any(|partition| !owned.contains_key(partition)) {
+            return Ok(false);
+        }
         let new: BTreeMap<Partition, Offset> = owned
             .iter()
             .filter(|(partition, _)| !reading.contains_key(*partition))
-            .map(|(p, at)| (p.clone(), *at))
+            .map(|(partition, at)| (partition.clone(), *at))
             .collect();
         self.hub.assigned(owned);
         if new.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         reading.extend(new.clone());
         if turn.epoch.moved() {
@@ -125,7 +131,7 @@ impl Pipeline {
             turn.epoch = committer.open(&reading);
         }
         self.intakes.assign(&reading).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Looks up every partition there is now. False if the brokers could not say, after waiting a little; a bounded job
