@@ -17,6 +17,8 @@ use crate::source::SourceError;
 
 /// Partitions are looked up again at the earliest so long after the last time, unless an epoch needs it.
 const DISCOVER_EVERY: Duration = Duration::from_secs(5);
+/// Lag and group offsets are seen to at the earliest so long after the last time.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 impl Pipeline {
     /// Takes the runner's place in the log: its term, its claims, its offsets. Gives up the open epoch first: what it
@@ -90,7 +92,13 @@ impl Pipeline {
                 other => return Ok(other),
             }
         }
-        self.read_owned(turn).await?;
+        if let Some(verdict) = self.check_topic_ids(turn).await? {
+            return Ok(verdict);
+        }
+        if !self.read_owned(turn).await? {
+            return Ok(Verdict::StartOver);
+        }
+        self.measure(turn).await;
         if !turn.stopping {
             let owns = self.committing.idle()?.owns_anything();
             self.hub.phase(if owns { Phase::Running } else { Phase::Waiting });
@@ -98,16 +106,23 @@ impl Pipeline {
         Ok(Verdict::Fine)
     }
 
-    /// Reads owned partitions that the open epoch does not read yet.
-    async fn read_owned(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+    /// Reads owned partitions that the open epoch does not read yet. False if it reads some that are owned no more: a
+    /// commit may give tasks up while the next epoch already reads them.
+    async fn read_owned(&mut self, turn: &mut Turn) -> Result<bool, Failure> {
         let committer = self.committing.idle()?;
         let owned = committer.positions();
         let mut reading = turn.epoch.positions();
-        let new: BTreeMap<Partition, Offset> =
-            owned.iter().filter(|(partition, _)| !reading.contains_key(*partition)).map(|(p, at)| (p.clone(), *at)).collect();
+        if reading.keys().any(|partition| !owned.contains_key(partition)) {
+            return Ok(false);
+        }
+        let new: BTreeMap<Partition, Offset> = owned
+            .iter()
+            .filter(|(partition, _)| !reading.contains_key(*partition))
+            .map(|(partition, at)| (partition.clone(), *at))
+            .collect();
         self.hub.assigned(owned);
         if new.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         reading.extend(new.clone());
         if turn.epoch.moved() {
@@ -116,7 +131,7 @@ impl Pipeline {
             turn.epoch = committer.open(&reading);
         }
         self.intakes.assign(&reading).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Looks up every partition there is now. False if the brokers could not say, after waiting a little; a bounded job
@@ -204,17 +219,23 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Before an epoch is committed: are its topics still the ones it was read from? A topic that was deleted and
-    /// created again has another id, and its offsets mean other messages. `None`: they are.
+    /// Before an epoch is committed: are its topics still the ones it was read from? `None`: they are.
     pub(super) async fn verify_topics(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
         if !self.discover(turn).await? {
             return Ok(Some(Verdict::Fine));
         }
+        self.check_topic_ids(turn).await
+    }
+
+    /// Compares the topics there are with those that the log knows. A topic that was deleted and created again has
+    /// another id, and its offsets mean other messages. `None`: all are the same.
+    async fn check_topic_ids(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
+        let committer = self.committing.idle()?;
+        let owned = committer.positions();
         let recreated = turn.discovered.iter().find_map(|found| {
             let id = TopicId(found.topic_id.clone()?);
-            let before = self.committing.topic_id(&found.partition)?;
-            (turn.epoch.positions().contains_key(&found.partition) && before != id)
-                .then(|| (found.partition.clone(), before, id))
+            let before = committer.topic_id(&found.partition)?;
+            (owned.contains_key(&found.partition) && before != id).then(|| (found.partition.clone(), before, id))
         });
         let Some((partition, before, now)) = recreated else { return Ok(None) };
         let failure = Failure::new(
@@ -226,13 +247,31 @@ impl Pipeline {
                 partition.topic, partition.source
             ),
         );
-        let Some(intake) = self.intakes.by_name(partition.source.as_str()) else { return Err(failure) };
-        if intake.fail_on_data_loss {
+        if self.intakes.by_name(partition.source.as_str()).is_none_or(|intake| intake.fail_on_data_loss) {
             return Err(failure);
         }
-        let starts = intake.source.start_offsets(std::slice::from_ref(&partition), true).await?;
-        let start = starts.get(&partition).copied().unwrap_or(Offset(0));
+        let starts = self.intakes.start_offsets(std::slice::from_ref(&partition), true).await;
+        let start = match starts {
+            Ok(starts) => starts.get(&partition).copied().unwrap_or(Offset(0)),
+            Err(error) => {
+                self.hold_out_external(turn, error).await?;
+                return Ok(Some(Verdict::StartOver));
+            }
+        };
         self.lose(turn, &partition, start, Some(now), &failure.message).await.map(Some)
+    }
+
+    /// Sees to what others look at: how far behind the job is, and the group's offsets. Nothing depends on it, and a
+    /// failure is not the job's.
+    async fn measure(&mut self, turn: &mut Turn) {
+        if turn.stopping || turn.measured_at.is_some_and(|at| at.elapsed() < MEASURE_EVERY) {
+            return;
+        }
+        turn.measured_at = Some(Instant::now());
+        let Ok(committer) = self.committing.idle() else { return };
+        let committed = committer.positions();
+        self.intakes.note_group_offsets(&committed).await;
+        self.hub.ends(self.intakes.ends_now(&committed).await);
     }
 
     /// Gives up offsets that are gone, on the record, and goes on behind them.

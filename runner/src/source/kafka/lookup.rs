@@ -282,8 +282,7 @@ fn list_offsets(
         if let Err(error) = answer.error() {
             return Err(place.topic_error(answer.topic(), code(&error)));
         }
-        let partition =
-            Partition::new(place.source.clone(), answer.topic(), answer.partition());
+        let partition = Partition::new(place.source.clone(), answer.topic(), answer.partition());
         let offset = match answer.offset() {
             KafkaOffset::Offset(offset) => Some(Offset(offset)),
             _ => None,
