@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crash;
 mod job;
+mod outages;
 mod scenarios;
 mod servers;
+mod zombie;
