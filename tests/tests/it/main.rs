@@ -2,4 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod copy_job;
+mod crd;
+mod kafka_changes;
+mod kafka_source;
 mod servers;
+mod stores;
