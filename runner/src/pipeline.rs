@@ -8,8 +8,8 @@ mod join;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_crds::contract::{FailureClass, Phase};
 use millrace_crds::OnError;
+use millrace_crds::contract::{FailureClass, Phase};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -289,9 +289,8 @@ impl Pipeline {
                 }
             }
             Err(SourceError::OffsetOutOfRange { partition, wanted, low, high }) => {
-                let fail = self.intakes.get(index).fail_on_data_loss;
                 let error = SourceError::OffsetOutOfRange { partition: partition.clone(), wanted, low, high };
-                if fail { Err(error.into()) } else { self.lose(turn, &partition, Offset(low), None, &error.to_string()).await }
+                self.out_of_range(turn, index, &partition, (Offset(low), Offset(high)), error).await
             }
             Err(error) => {
                 let failure = Failure::from(error);
