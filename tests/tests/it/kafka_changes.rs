@@ -142,7 +142,7 @@ fn messages_that_expired_unread_end_the_job_or_are_recorded_as_lost() {
 
     let (status, printed) = job.finish();
     assert_eq!(status.code(), Some(65), "{printed}");
-    assert!(printed.contains(&format!("offset 200 of {topic}-1 is out of range")), "{printed}");
+    assert!(printed.contains(&format!("offset 200 of messages/{topic}/1 is out of range")), "{printed}");
     assert!(printed.contains("350 to 500"), "{printed}");
 
     job.kafka(format!("{strict}, failOnDataLoss: false"));
