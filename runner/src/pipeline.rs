@@ -33,6 +33,8 @@ use crate::source::{Discovered, SourceError};
 pub struct Closing {
     /// At the latest so long after the one before.
     pub interval: Duration,
+    /// How often the log is looked at while a bounded job waits for its other runners.
+    pub poll: Duration,
     /// With so many messages.
     pub max_records: Option<u64>,
     /// With so many bytes of messages.
@@ -95,6 +97,8 @@ struct Turn {
     finished: bool,
     discovered: Vec<Discovered>,
     discovered_at: Instant,
+    /// When lag and group offsets were last seen to.
+    measured_at: Option<Instant>,
     backoff: Backoff,
 }
 
@@ -114,6 +118,7 @@ impl Pipeline {
             finished: false,
             discovered: Vec::new(),
             discovered_at: now,
+            measured_at: None,
             backoff,
         };
         let mut verdict = Verdict::StartOver;
@@ -121,7 +126,10 @@ impl Pipeline {
             self.hub.turned();
             match verdict {
                 Verdict::Superseded(by) => return Ok(Ended::Superseded(by)),
-                Verdict::Completed => return Ok(Ended::Completed),
+                Verdict::Completed => {
+                    self.hub.phase(Phase::Completed);
+                    return Ok(Ended::Completed);
+                }
                 Verdict::StartOver => {
                     verdict = self.join(&mut turn).await?;
                     continue;
@@ -316,9 +324,10 @@ impl Pipeline {
             || self.closing.max_bytes.is_some_and(|max| epoch.bytes() >= max)
     }
 
-    /// The trigger fires again an interval from now.
+    /// The trigger fires again an interval from now; sooner for a bounded job that only waits for others.
     fn rearm(&self, turn: &mut Turn) {
+        let waits = self.closing.bounded && self.intakes.have_read_all(&turn.epoch.positions());
         turn.due = false;
-        turn.deadline = Instant::now() + self.closing.interval;
+        turn.deadline = Instant::now() + if waits { self.closing.poll } else { self.closing.interval };
     }
 }

@@ -8,7 +8,6 @@ mod committer;
 mod publish;
 mod seat;
 
-
 use tokio::task::JoinHandle;
 
 pub use committer::{Committer, Identity, log_failure};
@@ -87,7 +86,8 @@ impl Committing {
         let Some(busy) = self.busy.as_mut() else { return Ok(Verdict::Fine) };
         let finished = (&mut busy.0).await;
         self.busy = None;
-        let (committer, outcome) = finished.map_err(|error| Failure::internal(format!("the commit broke off: {error}")))?;
+        let (committer, outcome) =
+            finished.map_err(|error| Failure::internal(format!("the commit broke off: {error}")))?;
         self.idle = Some(committer);
         outcome
     }

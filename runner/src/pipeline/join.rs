@@ -17,6 +17,8 @@ use crate::source::SourceError;
 
 /// Partitions are looked up again at the earliest so long after the last time, unless an epoch needs it.
 const DISCOVER_EVERY: Duration = Duration::from_secs(5);
+/// Lag and group offsets are seen to at the earliest so long after the last time.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 impl Pipeline {
     /// Takes the runner's place in the log: its term, its claims, its offsets. Gives up the open epoch first: what it
@@ -84,7 +86,8 @@ impl Pipeline {
             }
             self.env.failpoints.reach(Failpoint::Claimed).await;
         }
-        if let Some(verdict) = self.check_topics(turn).await? {
+        // Before a bounded read is planned: the ends are those of the topics that are read.
+        if let Some(verdict) = self.check_topic_ids(turn).await? {
             return Ok(verdict);
         }
         if self.closing.bounded {
@@ -93,7 +96,10 @@ impl Pipeline {
                 other => return Ok(other),
             }
         }
-        self.read_owned(turn).await?;
+        if !self.read_owned(turn).await? {
+            return Ok(Verdict::StartOver);
+        }
+        self.measure(turn).await;
         if !turn.stopping {
             let owns = self.committing.idle()?.owns_anything();
             self.hub.phase(if owns { Phase::Running } else { Phase::Waiting });
@@ -101,19 +107,23 @@ impl Pipeline {
         Ok(Verdict::Fine)
     }
 
-    /// Reads owned partitions that the open epoch does not read yet.
-    async fn read_owned(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+    /// Reads owned partitions that the open epoch does not read yet. False if it reads some that are owned no more: a
+    /// commit may give tasks up while the next epoch already reads them.
+    async fn read_owned(&mut self, turn: &mut Turn) -> Result<bool, Failure> {
         let committer = self.committing.idle()?;
         let owned = committer.positions();
         let mut reading = turn.epoch.positions();
+        if reading.keys().any(|partition| !owned.contains_key(partition)) {
+            return Ok(false);
+        }
         let new: BTreeMap<Partition, Offset> = owned
             .iter()
             .filter(|(partition, _)| !reading.contains_key(*partition))
-            .map(|(p, at)| (p.clone(), *at))
+            .map(|(partition, at)| (partition.clone(), *at))
             .collect();
         self.hub.assigned(owned);
         if new.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         reading.extend(new.clone());
         if turn.epoch.moved() {
@@ -122,7 +132,7 @@ impl Pipeline {
             turn.epoch = committer.open(&reading);
         }
         self.intakes.assign(&reading).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Looks up every partition there is now. False if the brokers could not say, after waiting a little; a bounded job
@@ -215,12 +225,12 @@ impl Pipeline {
         if !self.discover(turn).await? {
             return Ok(Some(Verdict::Fine));
         }
-        self.check_topics(turn).await
+        self.check_topic_ids(turn).await
     }
 
     /// Compares the topics that were found last with those the log knows. One that was deleted and created again has
     /// another id, and its offsets mean other messages. `None`: they are the same.
-    async fn check_topics(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
+    async fn check_topic_ids(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
         let committer = self.committing.idle()?;
         let owned = committer.positions();
         let mut recreated = BTreeMap::new();
@@ -260,6 +270,19 @@ impl Pipeline {
         self.lose(turn, losses.collect()).await.map(Some)
     }
 
+    /// Sees to what others look at: how far behind the job is, and the group's offsets. Nothing depends on it, and a
+    /// failure is not the job's.
+    async fn measure(&mut self, turn: &mut Turn) {
+        if turn.stopping || turn.measured_at.is_some_and(|at| at.elapsed() < MEASURE_EVERY) {
+            return;
+        }
+        turn.measured_at = Some(Instant::now());
+        let Ok(committer) = self.committing.idle() else { return };
+        let committed = committer.positions();
+        self.intakes.note_group_offsets(&committed).await;
+        self.hub.ends(self.intakes.ends_now(&committed).await);
+    }
+
     /// The brokers do not hold the offset that was to be read next.
     pub(super) async fn out_of_range(
         &mut self,
@@ -287,6 +310,7 @@ impl Pipeline {
         let resumed = expected.max(low).min(high.max(low));
         if resumed == expected {
             // Only what was not committed yet is not there any more.
+            self.hold_out(turn, &error.into()).await;
             return Ok(Verdict::StartOver);
         }
         if self.intakes.get(index).fail_on_data_loss {
