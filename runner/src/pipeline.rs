@@ -304,14 +304,8 @@ impl Pipeline {
                 }
             }
             Err(SourceError::OffsetOutOfRange { partition, wanted, low, high }) => {
-                let fail = self.intakes.get(index).fail_on_data_loss;
                 let error = SourceError::OffsetOutOfRange { partition: partition.clone(), wanted, low, high };
-                if fail {
-                    return Err(error.into());
-                }
-                // Expired rows: on with the oldest there are. Rows that the brokers lost at the end: on with the next.
-                let resumed = Offset(if wanted > high { high } else { low });
-                self.lose(turn, &partition, resumed, None, &error.to_string()).await
+                self.out_of_range(turn, index, &partition, (Offset(low), Offset(high)), error).await
             }
             Err(error) => {
                 let failure = Failure::from(error);
