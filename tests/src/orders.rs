@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use object_store::path::Path as Key;
 use object_store::ObjectStoreExt;
+use object_store::path::Path as Key;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -180,7 +180,8 @@ spec:
     ///
     /// When it says none.
     pub fn revision(&self) -> Result<String> {
-        let (status, printed) = Launch::command("validate")?.manifest(&self.manifest())?.finish(Duration::from_secs(20))?;
+        let (status, printed) =
+            Launch::command("validate")?.manifest(&self.manifest())?.finish(Duration::from_secs(20))?;
         let revision = printed.split_once("revision ").and_then(|(_, rest)| rest.split_whitespace().next());
         revision.map(str::to_owned).with_context(|| format!("millrace validate: {status}: {printed}"))
     }
@@ -242,7 +243,12 @@ spec:
     /// # Errors
     ///
     /// When it is not so after `bound`, or one of the runners has ended.
-    pub fn wait_until_all_is_committed(&self, kafka: &Kafka, runners: &mut [&mut Runner], bound: Duration) -> Result<()> {
+    pub fn wait_until_all_is_committed(
+        &self,
+        kafka: &Kafka,
+        runners: &mut [&mut Runner],
+        bound: Duration,
+    ) -> Result<()> {
         let ends: Vec<i64> = kafka.offsets(&self.topic)?.into_iter().map(|(_, end)| end).collect();
         let mut log = Log::default();
         let all = wait::until("everything to be committed", bound, || {
@@ -256,7 +262,11 @@ spec:
         });
         all.with_context(|| {
             let printed: Vec<String> = runners.iter().map(|runner| runner.printed()).collect();
-            format!("committed {:?} of {ends:?}; the runners printed\n{}", log.committed(PARTITIONS), printed.join("\n---\n"))
+            format!(
+                "committed {:?} of {ends:?}; the runners printed\n{}",
+                log.committed(PARTITIONS),
+                printed.join("\n---\n")
+            )
         })
     }
 }
@@ -298,7 +308,9 @@ impl Log {
         let mut last = BTreeMap::new();
         for entry in self.slots.values().flatten() {
             let ranges = entry["body"]["commit"]["ranges"].as_object().into_iter().flatten();
-            for (partition, writer) in ranges.filter_map(|(name, _)| Some((name, entry["writer"]["incarnation"].as_str()?))) {
+            for (partition, writer) in
+                ranges.filter_map(|(name, _)| Some((name, entry["writer"]["incarnation"].as_str()?)))
+            {
                 last.insert(partition.as_str(), writer);
             }
         }
@@ -359,7 +371,9 @@ pub fn tallies(oracle: &Oracle, suffixes: &[&str]) -> Result<Vec<Tallies>> {
     ];
     let actual = |table: &str, suffix: &str| match table {
         "commandes" => format!("SELECT p, o, order_id::BIGINT AS v FROM commandes{suffix}"),
-        "items" => format!("SELECT p, o, hash(product_id::INT, quantity::INT, subtotal::DOUBLE) AS v FROM items{suffix}"),
+        "items" => {
+            format!("SELECT p, o, hash(product_id::INT, quantity::INT, subtotal::DOUBLE) AS v FROM items{suffix}")
+        }
         _ => format!("SELECT partition AS p, \"offset\" AS o, hash(value) AS v FROM bad{suffix}"),
     };
     let mut selects = Vec::new();

@@ -84,7 +84,8 @@ fn crash_released(place: Place<'_>) {
     let job = Job::new(kafka, &topic, place, "interval: 100ms");
     let term = TermFile::new(&job.revision().unwrap(), 1, 1).unwrap();
     let stream = Stream::start(kafka, &topic, 1_000).unwrap();
-    let launch = |ordinal: &str| job.launch().unwrap().arg("--ordinal").arg(ordinal).arg("--term-file").arg(term.path());
+    let launch =
+        |ordinal: &str| job.launch().unwrap().arg("--ordinal").arg(ordinal).arg("--term-file").arg(term.path());
     let mut first = launch("0").env(ARMED, "released").start().unwrap();
     let mut second = launch("1").start().unwrap();
     first.wait_for_status(SOON, |status| status["lastCommit"]["seq"].is_u64()).unwrap();

@@ -40,9 +40,17 @@ fn a_store_that_is_away_degrades_the_job_until_it_is_back() {
     let mut runner = place.job(kafka, &topic, &minio).launch().unwrap().start().unwrap();
     for killed in [true, false] {
         commits(&mut runner);
-        if killed { minio.kill().unwrap() } else { minio.pause().unwrap() }
+        if killed {
+            minio.kill().unwrap()
+        } else {
+            minio.pause().unwrap()
+        }
         degrades(&mut runner, "StoreUnavailable");
-        if killed { minio.start_again().unwrap() } else { minio.resume().unwrap() }
+        if killed {
+            minio.start_again().unwrap()
+        } else {
+            minio.resume().unwrap()
+        }
         recovers(&mut runner);
     }
     commits(&mut runner);
