@@ -115,6 +115,37 @@ impl Intakes {
         Ok(ends)
     }
 
+    /// The ends of these partitions now, as far as the brokers say.
+    pub async fn ends_now(&mut self, committed: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Offset> {
+        let partitions: Vec<Partition> = committed.keys().cloned().collect();
+        let mut ends = BTreeMap::new();
+        for intake in &mut self.intakes {
+            let of = of_source(&partitions, &intake.name);
+            if of.is_empty() {
+                continue;
+            }
+            match intake.source.watermarks(&of).await {
+                Ok(found) => ends.extend(found.into_iter().map(|(partition, (_, end))| (partition, end))),
+                Err(error) => tracing::debug!(%error, "the lag is not known"),
+            }
+        }
+        ends
+    }
+
+    /// Tells the Kafka groups what is committed, for lag tools.
+    pub async fn note_group_offsets(&mut self, committed: &BTreeMap<Partition, Offset>) {
+        for intake in &mut self.intakes {
+            let of = committed.iter().filter(|(partition, _)| partition.source.as_str() == intake.name);
+            let of: BTreeMap<_, _> = of.map(|(partition, at)| (partition.clone(), *at)).collect();
+            if of.is_empty() {
+                continue;
+            }
+            if let Err(error) = intake.source.note_group_offsets(&of).await {
+                tracing::debug!(%error, "the group's offsets are not noted");
+            }
+        }
+    }
+
     /// Reads exactly these partitions from these offsets on.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ mod join;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_crds::contract::{FailureClass, Phase};
 use millrace_crds::OnError;
+use millrace_crds::contract::{FailureClass, Phase};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -33,6 +33,8 @@ use crate::source::{Discovered, SourceError};
 pub struct Closing {
     /// At the latest so long after the one before.
     pub interval: Duration,
+    /// How often the log is looked at while a bounded job waits for its other runners.
+    pub poll: Duration,
     /// With so many messages.
     pub max_records: Option<u64>,
     /// With so many bytes of messages.
@@ -95,6 +97,8 @@ struct Turn {
     finished: bool,
     discovered: Vec<Discovered>,
     discovered_at: Instant,
+    /// When lag and group offsets were last seen to.
+    measured_at: Option<Instant>,
     backoff: Backoff,
 }
 
@@ -114,21 +118,24 @@ impl Pipeline {
             finished: false,
             discovered: Vec::new(),
             discovered_at: now,
+            measured_at: None,
             backoff,
         };
         self.env.failpoints.reach(Failpoint::Opened).await;
         let mut verdict = Verdict::StartOver;
         loop {
             self.hub.turned();
+            if *self.stop.borrow() && !turn.stopping {
+                turn.stopping = true;
+                self.hub.phase(Phase::Stopping);
+            }
             match verdict {
                 Verdict::Superseded(by) => return Ok(Ended::Superseded(by)),
-                Verdict::Completed => return Ok(Ended::Completed),
+                Verdict::Completed => {
+                    self.hub.phase(Phase::Completed);
+                    return Ok(Ended::Completed);
+                }
                 Verdict::StartOver => {
-                    // While the brokers are away this comes around again and again, and a stop must not wait for them.
-                    if *self.stop.borrow() && !turn.stopping {
-                        turn.stopping = true;
-                        self.hub.phase(Phase::Stopping);
-                    }
                     verdict = self.join(&mut turn).await?;
                     continue;
                 }
@@ -142,11 +149,7 @@ impl Pipeline {
                 return Ok(Ended::Stopped);
             }
             verdict = match self.wait(&mut turn).await {
-                Event::Stop => {
-                    turn.stopping = true;
-                    self.hub.phase(Phase::Stopping);
-                    Verdict::Fine
-                }
+                Event::Stop => Verdict::Fine,
                 Event::Committed(outcome) => match outcome? {
                     Verdict::Fine if !turn.stopping => self.settle(&mut turn).await?,
                     other => other,
@@ -201,6 +204,13 @@ impl Pipeline {
     /// At the trigger, when the committer is free: commits what was read, or looks around if there was nothing.
     /// `None`: go on and wait for the next event.
     async fn close_if_due(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
+        if turn.stopping && turn.epoch.positions().is_empty() {
+            // Nothing is read, so nothing is finished either.
+            return match self.committing.is_busy() {
+                true => Ok(None),
+                false => self.committing.idle()?.note().await.map(Verdict::interesting),
+            };
+        }
         let read_all = self.intakes.have_read_all(&turn.epoch.positions());
         let last = read_all && (!turn.finished || turn.epoch.moved());
         let due = turn.due || turn.stopping || last || self.is_full(&turn.epoch);
@@ -312,9 +322,8 @@ impl Pipeline {
                 }
             }
             Err(SourceError::OffsetOutOfRange { partition, wanted, low, high }) => {
-                let fail = self.intakes.get(index).fail_on_data_loss;
                 let error = SourceError::OffsetOutOfRange { partition: partition.clone(), wanted, low, high };
-                if fail { Err(error.into()) } else { self.lose(turn, &partition, Offset(low), None, &error.to_string()).await }
+                self.out_of_range(turn, index, &partition, (Offset(low), Offset(high)), error).await
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -331,7 +340,10 @@ impl Pipeline {
     /// Waits a little after a failure from outside, having said so.
     async fn hold_out(&mut self, turn: &mut Turn, failure: &Failure) {
         self.hub.degraded(failure, self.env.clock.now_millis());
-        sleep(turn.backoff.next(&self.env)).await;
+        tokio::select! {
+            () = sleep(turn.backoff.next(&self.env)) => {}
+            Ok(_) = self.stop.wait_for(|stop| *stop), if !turn.stopping => {}
+        }
     }
 
     /// Whether the open epoch holds as much as one may.
@@ -340,9 +352,10 @@ impl Pipeline {
             || self.closing.max_bytes.is_some_and(|max| epoch.bytes() >= max)
     }
 
-    /// The trigger fires again an interval from now.
+    /// The trigger fires again an interval from now; sooner for a bounded job that only waits for others.
     fn rearm(&self, turn: &mut Turn) {
+        let waits = self.closing.bounded && self.intakes.have_read_all(&turn.epoch.positions());
         turn.due = false;
-        turn.deadline = Instant::now() + self.closing.interval;
+        turn.deadline = Instant::now() + if waits { self.closing.poll } else { self.closing.interval };
     }
 }

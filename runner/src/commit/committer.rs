@@ -17,7 +17,9 @@ use crate::env::{Backoff, Env};
 use crate::epoch::{ClosedEpoch, Epoch};
 use crate::failpoint::Failpoint;
 use crate::failure::Failure;
-use crate::ids::{DataLoss, Generation, Incarnation, Millis, Offset, Ordinal, OutputName, Partition, Revision, Seq, Task, TopicId};
+use crate::ids::{
+    DataLoss, Generation, Incarnation, Millis, Offset, Ordinal, OutputName, Partition, Revision, Seq, Task, TopicId,
+};
 use crate::output::{OutputSlot, Staged};
 use crate::progress::{Committed, ProgressHub, Scope};
 use crate::sink::{EpochName, StagedFile};
@@ -84,7 +86,13 @@ pub(super) enum Reply<D> {
 
 impl Committer {
     /// A committer that has not taken its place yet.
-    pub fn new(env: Env, hub: Arc<ProgressHub>, log: JobLog, identity: Identity, outputs: Arc<Vec<OutputSlot>>) -> Self {
+    pub fn new(
+        env: Env,
+        hub: Arc<ProgressHub>,
+        log: JobLog,
+        identity: Identity,
+        outputs: Arc<Vec<OutputSlot>>,
+    ) -> Self {
         Self {
             env,
             hub,
@@ -187,7 +195,12 @@ impl Committer {
             publishing: begun.elapsed(),
             counts: epoch.counts.clone(),
             ranges: epoch.ranges.clone(),
-            outputs: self.outputs.iter().enumerate().map(|(index, output)| (output.name.clone(), rows(index))).collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .enumerate()
+                .map(|(index, output)| (output.name.clone(), rows(index)))
+                .collect(),
         });
         self.hub.recovered(Scope::Store);
         self.sweep_noted().await;
@@ -282,8 +295,8 @@ impl Committer {
     ///
     /// # Errors
     /// What only the user or a fix can mend.
-    pub async fn record_loss(&mut self, loss: DataLoss) -> Result<Verdict, Failure> {
-        let record = Commit { data_loss: vec![loss], ..Commit::default() };
+    pub async fn record_losses(&mut self, losses: Vec<DataLoss>) -> Result<Verdict, Failure> {
+        let record = Commit { data_loss: losses, ..Commit::default() };
         Ok(match self.decide(&record).await? {
             Ok(_) => Verdict::Fine,
             Err(verdict) => verdict,
@@ -384,7 +397,10 @@ impl Committer {
                 CommitDecision::Backpressure { outputs } => {
                     let failure = Failure::external(
                         "StoreBehind",
-                        format!("decided records of {} wait to be published; nothing more is decided until they are", list(outputs)),
+                        format!(
+                            "decided records of {} wait to be published; nothing more is decided until they are",
+                            list(outputs)
+                        ),
                     );
                     self.hub.degraded(&failure, self.env.clock.now_millis());
                     sleep(backoff.next(&self.env)).await;
@@ -451,7 +467,7 @@ impl Committer {
         // Once it has worked, a lost right or a full disk is waited out too: the tables are better off with a job that
         // goes on by itself when that is mended.
         let mendable = matches!(&error, LogError::Store(store) if store.kind != FaultKind::Unsupported);
-        if !error.is_transient() && !(self.begun && mendable) {
+        if !(error.is_transient() || self.begun && mendable) {
             return Err(failure);
         }
         self.hub.degraded(&failure, self.env.clock.now_millis());

@@ -152,9 +152,9 @@ impl Committer {
                 Ok(Verdict::Fine)
             }
             Reply::Reopened => Ok(Verdict::StartOver),
-            Reply::Declined(Begin::Refused(refusal)) => Err(Failure::user(format!(
-                "{refusal} (on the command line: --take-over or --fork)"
-            ))),
+            Reply::Declined(Begin::Refused(refusal)) => {
+                Err(Failure::user(format!("{refusal} (on the command line: --take-over or --fork)")))
+            }
             Reply::Declined(Begin::Term(declined)) => refuse(declined),
             Reply::Declined(Begin::Claim(ClaimDecision::Superseded(superseded))) => {
                 Ok(Verdict::Superseded(superseded.to_string()))

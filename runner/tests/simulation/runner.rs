@@ -232,6 +232,7 @@ impl Parts {
             hub,
             closing: Closing {
                 interval: setting.interval,
+                poll: Duration::from_millis(500),
                 max_records: setting.max_records,
                 max_bytes: None,
                 bounded: setting.bounded,
