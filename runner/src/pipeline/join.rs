@@ -246,22 +246,15 @@ impl Pipeline {
     /// Compares the topics that were found last with those the log knows. One that was deleted and created again has
     /// another id, and its offsets mean other messages. `None`: they are the same.
     async fn check_topic_ids(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
-        let committer = self.committing.idle()?;
-        let owned = committer.positions();
-        let mut recreated = BTreeMap::new();
-        for found in turn.discovered.iter().filter(|found| owned.contains_key(&found.partition)) {
-            if let (Some(now), Some(before)) = (&found.topic_id, committer.topic_id(&found.partition))
-                && before.0 != *now
-            {
-                let reason = format!(
-                    "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not \
-                     read of the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of \
-                     the new one",
-                    found.partition.topic, found.partition.source
-                );
-                recreated.insert(found.partition.clone(), (TopicId(now.clone()), reason));
-            }
+        if self.recreated(turn)?.is_empty() {
+            return Ok(None);
         }
+        // What was found last may be older than what another runner recorded before it gave the partition up.
+        if !self.discover(turn).await? {
+            return Ok(Some(Verdict::StartOver));
+        }
+        let owned = self.committing.idle()?.positions();
+        let recreated = self.recreated(turn)?;
         for (partition, (_, reason)) in &recreated {
             if self.intakes.by_name(partition.source.as_str()).is_none_or(|intake| intake.fail_on_data_loss) {
                 return Err(Failure::new(FailureClass::Data, "TopicRecreated", reason.clone()));
@@ -283,6 +276,27 @@ impl Pipeline {
             Some(DataLoss { partition, expected, resumed, topic_id: Some(id), reason })
         });
         self.lose(turn, losses.collect()).await.map(Some)
+    }
+
+    /// The owned partitions whose topic, as it was found last, is not the one that the log knows: its id and the reason.
+    fn recreated(&mut self, turn: &Turn) -> Result<BTreeMap<Partition, (TopicId, String)>, Failure> {
+        let committer = self.committing.idle()?;
+        let owned = committer.positions();
+        let mut recreated = BTreeMap::new();
+        for found in turn.discovered.iter().filter(|found| owned.contains_key(&found.partition)) {
+            if let (Some(now), Some(before)) = (&found.topic_id, committer.topic_id(&found.partition))
+                && before.0 != *now
+            {
+                let reason = format!(
+                    "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not \
+                     read of the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of \
+                     the new one",
+                    found.partition.topic, found.partition.source
+                );
+                recreated.insert(found.partition.clone(), (TopicId(now.clone()), reason));
+            }
+        }
+        Ok(recreated)
     }
 
     /// Sees to what others look at: how far behind the job is, and the group's offsets. Nothing depends on it, and a
