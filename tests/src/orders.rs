@@ -1,7 +1,7 @@
 //! The job that the destructive tests attack: nested orders with a bad message here and there, read once into two tables
 //! and a table of dead letters, on disk or in MinIO; its job log; and what became of every message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use object_store::path::Path as Key;
 use object_store::ObjectStoreExt;
+use object_store::path::Path as Key;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -180,7 +180,8 @@ spec:
     ///
     /// When it says none.
     pub fn revision(&self) -> Result<String> {
-        let (status, printed) = Launch::command("validate")?.manifest(&self.manifest())?.finish(Duration::from_secs(20))?;
+        let (status, printed) =
+            Launch::command("validate")?.manifest(&self.manifest())?.finish(Duration::from_secs(20))?;
         let revision = printed.split_once("revision ").and_then(|(_, rest)| rest.split_whitespace().next());
         revision.map(str::to_owned).with_context(|| format!("millrace validate: {status}: {printed}"))
     }
@@ -237,26 +238,33 @@ spec:
         Ok(())
     }
 
-    /// Waits until the log says that everything in the topic is committed.
+    /// Waits until the log says that everything in the topic is committed and published.
     ///
     /// # Errors
     ///
     /// When it is not so after `bound`, or one of the runners has ended.
-    pub fn wait_until_all_is_committed(&self, kafka: &Kafka, runners: &mut [&mut Runner], bound: Duration) -> Result<()> {
+    pub fn wait_until_all_is_published(
+        &self,
+        kafka: &Kafka,
+        runners: &mut [&mut Runner],
+        bound: Duration,
+    ) -> Result<()> {
         let ends: Vec<i64> = kafka.offsets(&self.topic)?.into_iter().map(|(_, end)| end).collect();
         let mut log = Log::default();
-        let all = wait::until("everything to be committed", bound, || {
+        let all = wait::until("everything to be committed and published", bound, || {
             for runner in runners.iter_mut() {
                 if let Some(status) = runner.try_wait()? {
                     bail!("a runner ended: {status}\n{}", runner.printed());
                 }
             }
             self.read_log(&mut log)?;
-            Ok((log.committed(PARTITIONS) == ends).then_some(()))
+            Ok((log.committed(PARTITIONS) == ends && log.unpublished() == 0).then_some(()))
         });
         all.with_context(|| {
             let printed: Vec<String> = runners.iter().map(|runner| runner.printed()).collect();
-            format!("committed {:?} of {ends:?}; the runners printed\n{}", log.committed(PARTITIONS), printed.join("\n---\n"))
+            let (committed, unpublished) = (log.committed(PARTITIONS), log.unpublished());
+            let printed = printed.join("\n---\n");
+            format!("committed {committed:?} of {ends:?}, {unpublished} unpublished; the runners printed\n{printed}")
         })
     }
 }
@@ -298,11 +306,31 @@ impl Log {
         let mut last = BTreeMap::new();
         for entry in self.slots.values().flatten() {
             let ranges = entry["body"]["commit"]["ranges"].as_object().into_iter().flatten();
-            for (partition, writer) in ranges.filter_map(|(name, _)| Some((name, entry["writer"]["incarnation"].as_str()?))) {
+            for (partition, writer) in
+                ranges.filter_map(|(name, _)| Some((name, entry["writer"]["incarnation"].as_str()?)))
+            {
                 last.insert(partition.as_str(), writer);
             }
         }
         last
+    }
+
+    /// How many decided outputs of records are not noted as published.
+    pub fn unpublished(&self) -> usize {
+        let mut pending = BTreeSet::new();
+        for (key, entries) in &self.slots {
+            let name = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+            let seq = name.and_then(|name| name.parse::<u64>().ok()).unwrap_or_default();
+            for body in entries.iter().map(|entry| &entry["body"]) {
+                let notes = [&body["commit"]["published"], &body["published"]["notes"]];
+                for note in notes.into_iter().filter_map(Value::as_array).flatten() {
+                    pending.remove(&(note["seq"].as_u64().unwrap_or_default(), note["output"].to_string()));
+                }
+                let outputs = body["commit"]["intents"].as_object().into_iter().flatten();
+                pending.extend(outputs.map(|(output, _)| (seq, json!(output).to_string())));
+            }
+        }
+        pending.len()
     }
 
     /// Up to which offset each partition is committed.
@@ -359,7 +387,9 @@ pub fn tallies(oracle: &Oracle, suffixes: &[&str]) -> Result<Vec<Tallies>> {
     ];
     let actual = |table: &str, suffix: &str| match table {
         "commandes" => format!("SELECT p, o, order_id::BIGINT AS v FROM commandes{suffix}"),
-        "items" => format!("SELECT p, o, hash(product_id::INT, quantity::INT, subtotal::DOUBLE) AS v FROM items{suffix}"),
+        "items" => {
+            format!("SELECT p, o, hash(product_id::INT, quantity::INT, subtotal::DOUBLE) AS v FROM items{suffix}")
+        }
         _ => format!("SELECT partition AS p, \"offset\" AS o, hash(value) AS v FROM bad{suffix}"),
     };
     let mut selects = Vec::new();
