@@ -293,8 +293,8 @@ impl Committer {
     ///
     /// # Errors
     /// What only the user or a fix can mend.
-    pub async fn record_loss(&mut self, loss: DataLoss) -> Result<Verdict, Failure> {
-        let record = Commit { data_loss: vec![loss], ..Commit::default() };
+    pub async fn record_losses(&mut self, losses: Vec<DataLoss>) -> Result<Verdict, Failure> {
+        let record = Commit { data_loss: losses, ..Commit::default() };
         Ok(match self.decide(&record).await? {
             Ok(_) => Verdict::Fine,
             Err(verdict) => verdict,

@@ -86,14 +86,15 @@ impl Pipeline {
             }
             self.env.failpoints.reach(Failpoint::Claimed).await;
         }
+        // Before a bounded read is planned: the ends are those of the topics that are read.
+        if let Some(verdict) = self.check_topic_ids(turn).await? {
+            return Ok(verdict);
+        }
         if self.closing.bounded {
             match self.plan_ends(turn).await? {
                 Verdict::Fine => {}
                 other => return Ok(other),
             }
-        }
-        if let Some(verdict) = self.check_topic_ids(turn).await? {
-            return Ok(verdict);
         }
         if !self.read_owned(turn).await? {
             return Ok(Verdict::StartOver);
@@ -227,38 +228,46 @@ impl Pipeline {
         self.check_topic_ids(turn).await
     }
 
-    /// Compares the topics there are with those that the log knows. A topic that was deleted and created again has
-    /// another id, and its offsets mean other messages. `None`: all are the same.
+    /// Compares the topics that were found last with those the log knows. One that was deleted and created again has
+    /// another id, and its offsets mean other messages. `None`: they are the same.
     async fn check_topic_ids(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
         let committer = self.committing.idle()?;
         let owned = committer.positions();
-        let recreated = turn.discovered.iter().find_map(|found| {
-            let id = TopicId(found.topic_id.clone()?);
-            let before = committer.topic_id(&found.partition)?;
-            (owned.contains_key(&found.partition) && before != id).then(|| (found.partition.clone(), before, id))
-        });
-        let Some((partition, before, now)) = recreated else { return Ok(None) };
-        let failure = Failure::new(
-            FailureClass::Data,
-            "TopicRecreated",
-            format!(
-                "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not read of \
-                 the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of the new one",
-                partition.topic, partition.source
-            ),
-        );
-        if self.intakes.by_name(partition.source.as_str()).is_none_or(|intake| intake.fail_on_data_loss) {
-            return Err(failure);
+        let mut recreated = BTreeMap::new();
+        for found in turn.discovered.iter().filter(|found| owned.contains_key(&found.partition)) {
+            if let (Some(now), Some(before)) = (&found.topic_id, committer.topic_id(&found.partition))
+                && before.0 != *now
+            {
+                let reason = format!(
+                    "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not \
+                     read of the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of \
+                     the new one",
+                    found.partition.topic, found.partition.source
+                );
+                recreated.insert(found.partition.clone(), (TopicId(now.clone()), reason));
+            }
         }
-        let starts = self.intakes.start_offsets(std::slice::from_ref(&partition), true).await;
-        let start = match starts {
-            Ok(starts) => starts.get(&partition).copied().unwrap_or(Offset(0)),
+        for (partition, (_, reason)) in &recreated {
+            if self.intakes.by_name(partition.source.as_str()).is_none_or(|intake| intake.fail_on_data_loss) {
+                return Err(Failure::new(FailureClass::Data, "TopicRecreated", reason.clone()));
+            }
+        }
+        if recreated.is_empty() {
+            return Ok(None);
+        }
+        let partitions: Vec<Partition> = recreated.keys().cloned().collect();
+        let starts = match self.intakes.start_offsets(&partitions, true).await {
+            Ok(starts) => starts,
             Err(error) => {
                 self.hold_out_external(turn, error).await?;
                 return Ok(Some(Verdict::StartOver));
             }
         };
-        self.lose(turn, &partition, start, Some(now), &failure.message).await.map(Some)
+        let losses = recreated.into_iter().filter_map(|(partition, (id, reason))| {
+            let (expected, resumed) = (*owned.get(&partition)?, *starts.get(&partition)?);
+            Some(DataLoss { partition, expected, resumed, topic_id: Some(id), reason })
+        });
+        self.lose(turn, losses.collect()).await.map(Some)
     }
 
     /// Sees to what others look at: how far behind the job is, and the group's offsets. Nothing depends on it, and a
@@ -274,28 +283,51 @@ impl Pipeline {
         self.hub.ends(self.intakes.ends_now(&committed).await);
     }
 
-    /// Gives up offsets that are gone, on the record, and goes on behind them.
-    pub(super) async fn lose(
+    /// The brokers do not hold the offset that was to be read next.
+    pub(super) async fn out_of_range(
         &mut self,
         turn: &mut Turn,
+        index: usize,
         partition: &Partition,
-        resumed: Offset,
-        topic_id: Option<TopicId>,
-        reason: &str,
+        held: (Offset, Offset),
+        error: SourceError,
     ) -> Result<Verdict, Failure> {
-        tracing::warn!(%partition, resumed = resumed.0, reason, "data loss, recorded in the job log");
-        std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
         match self.committing.done().await? {
             Verdict::Fine => {}
             other => return Ok(other),
         }
-        let committer = self.committing.idle()?;
-        let Some(expected) = committer.positions().get(partition).copied() else { return Ok(Verdict::StartOver) };
-        if expected == resumed && topic_id.is_none() {
+        // A topic that was created again shows itself like this as well, and then the offsets mean nothing. The
+        // partition is read again only once it is assigned again: whatever comes of this, it is not just to go on.
+        match self.verify_topics(turn).await? {
+            None => {}
+            Some(Verdict::Fine) => return Ok(Verdict::StartOver),
+            Some(other) => return Ok(other),
+        }
+        let Some(expected) = self.committing.idle()?.positions().get(partition).copied() else {
+            return Ok(Verdict::StartOver);
+        };
+        let (low, high) = held;
+        let resumed = expected.max(low).min(high.max(low));
+        if resumed == expected {
+            // Only what was not committed yet is not there any more.
+            self.hold_out(turn, &error.into()).await;
             return Ok(Verdict::StartOver);
         }
-        let loss = DataLoss { partition: partition.clone(), expected, resumed, topic_id, reason: reason.to_owned() };
-        match committer.record_loss(loss).await? {
+        if self.intakes.get(index).fail_on_data_loss {
+            return Err(error.into());
+        }
+        let reason = error.to_string();
+        self.lose(turn, vec![DataLoss { partition: partition.clone(), expected, resumed, topic_id: None, reason }])
+            .await
+    }
+
+    /// Gives up offsets that are gone, on the record, and goes on behind them. The open epoch is read again.
+    async fn lose(&mut self, turn: &mut Turn, losses: Vec<DataLoss>) -> Result<Verdict, Failure> {
+        for DataLoss { partition, expected, resumed, reason, .. } in &losses {
+            tracing::warn!(%partition, %expected, %resumed, reason, "data loss, recorded in the job log");
+        }
+        std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
+        match self.committing.idle()?.record_losses(losses).await? {
             Verdict::Fine => Ok(Verdict::StartOver),
             other => Ok(other),
         }

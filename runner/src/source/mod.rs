@@ -82,7 +82,7 @@ pub enum SourceError {
         brokers: String,
     },
     /// The brokers cannot be reached; worth trying again.
-    #[error("kafka at {brokers} cannot be reached: {reason}")]
+    #[error("kafka at {brokers} cannot be reached: {reason}; trying again, check bootstrapServers and the brokers")]
     Unreachable {
         /// The bootstrap servers.
         brokers: String,
@@ -98,7 +98,10 @@ pub enum SourceError {
         reason: String,
     },
     /// The offset asked for is not there any more (or not yet).
-    #[error("offset {wanted} of {partition} is out of range: the broker holds {low} to {high}")]
+    #[error(
+        "offset {wanted} of {partition} is out of range: the broker holds {low} to {high}; correct the starting offset, \
+         or set failOnDataLoss: false on the source to go on from offset {low}"
+    )]
     OffsetOutOfRange {
         /// Where.
         partition: Partition,
@@ -117,6 +120,14 @@ pub enum SourceError {
         /// The property.
         property: String,
         /// librdkafka's words.
+        reason: String,
+    },
+    /// Something else in the manifest, or a secret it names, that cannot be used.
+    #[error("source '{source_name}': {reason}")]
+    Settings {
+        /// The source's name.
+        source_name: String,
+        /// What is wrong and how to mend it.
         reason: String,
     },
     /// Anything else.

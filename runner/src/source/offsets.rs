@@ -46,7 +46,7 @@ pub(super) fn starts(
                 return Ok(wanted);
             }
             let names: Vec<String> = unlisted.iter().map(ToString::to_string).collect();
-            Err(SourceError::Other {
+            Err(SourceError::Settings {
                 source_name: source.to_owned(),
                 reason: format!(
                     "startingOffsetsByPartition has no offset for {}; list every partition (offset -2 is the earliest, \
@@ -122,7 +122,7 @@ fn by_partition(
             LATEST => Wanted::Latest,
             0.. => Wanted::Exact(offset),
             _ => {
-                return Err(SourceError::Other {
+                return Err(SourceError::Settings {
                     source_name: source.to_owned(),
                     reason: format!(
                         "offset {offset} of {partition} is none: use 0 and up, -2 (earliest) or -1 (latest)"

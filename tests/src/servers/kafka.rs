@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 use super::process::{Process, Signal, log_to, tail};
@@ -235,6 +235,19 @@ impl Kafka {
         let new = NewPartitions::new(topic, usize::try_from(total)?);
         all_done(block_on(self.admin()?.create_partitions([&new], &AdminOptions::new()))??)?;
         self.wait_for_partitions(topic, Some(total))
+    }
+
+    /// Deletes what lies below an offset of a partition, as retention does; the topic then begins there.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses.
+    pub fn delete_records(&self, topic: &str, partition: i32, below: i64) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(below))?;
+        let deleted = block_on(self.admin()?.delete_records(&list, &AdminOptions::new()))??;
+        deleted.elements().iter().try_for_each(|element| element.error())?;
+        Ok(())
     }
 
     /// The first and the next offset of each partition, by partition number. Of a transactional topic the next offset

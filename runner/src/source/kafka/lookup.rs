@@ -35,6 +35,10 @@ impl Place {
         SourceError::Other { source_name: self.source.clone(), reason: reason.into() }
     }
 
+    pub(super) fn settings(&self, reason: impl Into<String>) -> SourceError {
+        SourceError::Settings { source_name: self.source.clone(), reason: reason.into() }
+    }
+
     pub(super) fn unreachable(&self, reason: impl Into<String>) -> SourceError {
         SourceError::Unreachable { brokers: self.brokers.clone(), reason: reason.into() }
     }
@@ -53,7 +57,9 @@ impl Place {
 
     pub(super) fn in_trouble(&self, trouble: Trouble) -> SourceError {
         match trouble {
-            Trouble::Denied(reason) => self.denied(reason),
+            Trouble::Denied(reason) => {
+                self.denied(format!("{reason}; check authentication and tls of source '{}'", self.source))
+            }
             Trouble::Unreachable(reason) => self.unreachable(reason),
         }
     }
@@ -69,7 +75,7 @@ impl Place {
             Code::TopicAuthorizationFailed => {
                 self.denied(format!("no right on topic '{topic}'; grant this user DESCRIBE and READ on it"))
             }
-            Code::InvalidTopic => self.other(format!("'{topic}' is no valid name of a topic")),
+            Code::InvalidTopic => self.settings(format!("'{topic}' is no valid name of a topic")),
             code if is_passing(code) => self.unreachable(format!("topic '{topic}': {code}")),
             code => self.other(format!("topic '{topic}': {code}")),
         }
@@ -153,7 +159,7 @@ impl Selection {
             Topics::List(names) => Ok(Self::List(names.clone())),
             Topics::Pattern(pattern) => Regex::new(&format!("^(?:{pattern})$"))
                 .map(Self::Pattern)
-                .map_err(|error| place.other(format!("topicPattern '{pattern}' is no regular expression: {error}"))),
+                .map_err(|error| place.settings(format!("topicPattern '{pattern}' is no regular expression: {error}"))),
         }
     }
 }
