@@ -432,7 +432,7 @@ impl Committer {
     }
 
     /// Opens the log anew after what was read of it turned out to be void.
-    async fn reopen(&mut self) -> Result<Option<Seq>, Failure> {
+    pub(super) async fn reopen(&mut self) -> Result<Option<Seq>, Failure> {
         tracing::info!("the job log moved on beneath this process; reading it anew");
         let mut backoff = retry();
         loop {

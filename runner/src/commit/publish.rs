@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_joblog::CaughtUp;
 use millrace_joblog::record::{Intents, Note, ParquetFile};
 use tokio::time::sleep;
 
@@ -118,8 +119,17 @@ impl Committer {
     /// Whether the log knows the record as published; read from its tail.
     async fn is_noted(&mut self, note: &Note) -> Result<bool, Failure> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while let Err(error) = self.log.catch_up().await {
-            self.wait_out(error, &mut backoff).await?;
+        loop {
+            match self.log.catch_up().await {
+                Ok(CaughtUp::Tail { .. }) => break,
+                Ok(CaughtUp::Earlier(_)) => {}
+                // Out of date by whole segments: what this process knows of the record says nothing any more.
+                Ok(CaughtUp::Void) => {
+                    self.reopen().await?;
+                    break;
+                }
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
         }
         let pending = self.fold().pending().get(&note.seq);
         Ok(!pending.is_some_and(|outputs| outputs.contains_key(&note.output)))
