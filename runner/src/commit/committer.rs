@@ -157,7 +157,6 @@ impl Committer {
         let staging = begun.elapsed();
 
         let record = self.record(&epoch, &staged);
-        let releases = self.releases();
         let begun = Instant::now();
         let seq = match self.decide(&record).await? {
             Ok(Some(seq)) => seq,
@@ -169,10 +168,12 @@ impl Committer {
             }
         };
         self.env.failpoints.reach(Failpoint::Decided).await;
-        if releases {
+        let owned = self.fold().owned_by(self.identity.incarnation);
+        let held = std::mem::replace(&mut self.mine, owned);
+        // Also when the record met the new term only on its way into the log.
+        if !held.is_subset(&self.mine) {
             self.env.failpoints.reach(Failpoint::Released).await;
         }
-        self.mine = self.fold().owned_by(self.identity.incarnation);
         let deciding = begun.elapsed();
 
         let begun = Instant::now();
@@ -204,6 +205,8 @@ impl Committer {
         });
         self.hub.recovered(Scope::Store);
         self.sweep_noted().await;
+        // A job that always has something to commit looks at nothing else.
+        self.sweep_orphans().await?;
         self.maintain().await?;
         Ok(Verdict::Fine)
     }
@@ -330,11 +333,6 @@ impl Committer {
     /// The log as this process knows it.
     pub(super) fn fold(&self) -> &Fold {
         self.log.fold()
-    }
-
-    /// Whether the next commit gives tasks up.
-    fn releases(&self) -> bool {
-        super::seat::to_release(self.fold(), &self.identity).next().is_some()
     }
 
     /// What the epoch says.
