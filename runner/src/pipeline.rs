@@ -124,6 +124,10 @@ impl Pipeline {
         let mut verdict = Verdict::StartOver;
         loop {
             self.hub.turned();
+            if *self.stop.borrow() && !turn.stopping {
+                turn.stopping = true;
+                self.hub.phase(Phase::Stopping);
+            }
             match verdict {
                 Verdict::Superseded(by) => return Ok(Ended::Superseded(by)),
                 Verdict::Completed => {
@@ -144,11 +148,7 @@ impl Pipeline {
                 return Ok(Ended::Stopped);
             }
             verdict = match self.wait(&mut turn).await {
-                Event::Stop => {
-                    turn.stopping = true;
-                    self.hub.phase(Phase::Stopping);
-                    Verdict::Fine
-                }
+                Event::Stop => Verdict::Fine,
                 Event::Committed(outcome) => match outcome? {
                     Verdict::Fine if !turn.stopping => self.settle(&mut turn).await?,
                     other => other,
@@ -203,6 +203,13 @@ impl Pipeline {
     /// At the trigger, when the committer is free: commits what was read, or looks around if there was nothing.
     /// `None`: go on and wait for the next event.
     async fn close_if_due(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
+        if turn.stopping && turn.epoch.positions().is_empty() {
+            // Nothing is read, so nothing is finished either.
+            return match self.committing.is_busy() {
+                true => Ok(None),
+                false => self.committing.idle()?.note().await.map(Verdict::interesting),
+            };
+        }
         let read_all = self.intakes.have_read_all(&turn.epoch.positions());
         let last = read_all && (!turn.finished || turn.epoch.moved());
         let due = turn.due || turn.stopping || last || self.is_full(&turn.epoch);
@@ -315,7 +322,10 @@ impl Pipeline {
     /// Waits a little after a failure from outside, having said so.
     async fn hold_out(&mut self, turn: &mut Turn, failure: &Failure) {
         self.hub.degraded(failure, self.env.clock.now_millis());
-        sleep(turn.backoff.next(&self.env)).await;
+        tokio::select! {
+            () = sleep(turn.backoff.next(&self.env)) => {}
+            Ok(_) = self.stop.wait_for(|stop| *stop), if !turn.stopping => {}
+        }
     }
 
     /// Whether the open epoch holds as much as one may.

@@ -160,7 +160,12 @@ impl JobLog {
 
     /// The records from `from` on that this process has folded, for commands that show or undo them.
     pub async fn records(&mut self, from: Seq) -> Result<Vec<(Seq, Slot)>, LogError> {
-        let end = self.fold().next();
+        self.records_between(from, self.fold().next()).await
+    }
+
+    /// The records from `from` up to and without `to` that this process has folded.
+    pub async fn records_between(&mut self, from: Seq, to: Seq) -> Result<Vec<(Seq, Slot)>, LogError> {
+        let end = to.min(self.fold().next());
         let earliest = self.fold().collected_below();
         let mut records = Vec::new();
         let mut next = from;

@@ -82,7 +82,7 @@ pub enum SourceError {
         brokers: String,
     },
     /// The brokers cannot be reached; worth trying again.
-    #[error("kafka at {brokers} cannot be reached: {reason}")]
+    #[error("kafka at {brokers} cannot be reached: {reason}; trying again, check bootstrapServers and the brokers")]
     Unreachable {
         /// The bootstrap servers.
         brokers: String,
@@ -98,7 +98,10 @@ pub enum SourceError {
         reason: String,
     },
     /// The offset asked for is not there any more (or not yet).
-    #[error("offset {wanted} of {partition} is out of range: the broker holds {low} to {high}")]
+    #[error(
+        "offset {wanted} of {partition} is out of range: the broker holds {low} to {high}; correct the starting offset, \
+         or set failOnDataLoss: false on the source to go on from offset {low}"
+    )]
     OffsetOutOfRange {
         /// Where.
         partition: Partition,

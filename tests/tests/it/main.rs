@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod copy_job;
+mod crash;
 mod crd;
+mod job;
 mod kafka_changes;
 mod kafka_source;
+mod outages;
+mod scenarios;
 mod servers;
 mod stores;
+mod zombie;

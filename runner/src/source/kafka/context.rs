@@ -21,6 +21,9 @@ const SAME_TROUBLE: Duration = Duration::from_secs(10);
 /// The facility of the log line that an error becomes when no callback takes it.
 const PARTITION_ERROR: &str = "ERROR";
 
+/// The facility of log lines about connections that failed.
+const CONNECTION_FAILED: &str = "FAIL";
+
 /// Why the brokers cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -91,6 +94,8 @@ impl Context {
     }
 
     fn note(&self, code: RDKafkaErrorCode, reason: &str) {
+        // librdkafka ends with how long it took and how often: other words each time for the same trouble.
+        let reason = reason.split(" (after ").next().unwrap_or(reason);
         let now = Instant::now();
         let mut health = lock(&self.health);
         match code {
@@ -145,7 +150,7 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
             | RDKafkaLogLevel::Warning
-                if !self.is_repeated(facility, message) =>
+                if !is_first_contact(facility, message) && !self.is_repeated(facility, message) =>
             {
                 tracing::warn!(source, facility, "librdkafka: {message}");
             }
@@ -164,6 +169,12 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// Whether the line is about reaching a bootstrap server: that no broker can be reached is an error of the source, which
+/// says so with the same words.
+fn is_first_contact(facility: &str, message: &str) -> bool {
+    facility == CONNECTION_FAILED && message.contains("/bootstrap")
+}
 
 /// A panic of another thread while it held the lock leaves nothing half-done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -193,6 +204,21 @@ mod tests {
         assert_eq!(context.last_words().as_deref(), Some("connection refused"));
         context.note(RDKafkaErrorCode::AllBrokersDown, "2/2 brokers are down");
         assert_eq!(context.trouble(Duration::ZERO), Some(Trouble::Unreachable("connection refused".into())));
+    }
+
+    #[test]
+    fn the_same_trouble_has_the_same_words_however_long_it_takes() {
+        let context = Context::new("orders");
+        let words = |times: &str| {
+            let reason = format!("b:1/bootstrap: Connect failed: Connection refused (after {times})");
+            context.note(RDKafkaErrorCode::BrokerTransportFailure, &reason);
+            context.last_words()
+        };
+        let first = words("0ms in state CONNECT");
+        assert_eq!(first.as_deref(), Some("b:1/bootstrap: Connect failed: Connection refused"));
+        assert_eq!(first, words("3ms in state CONNECT, 7 identical error(s) suppressed"));
+        assert!(is_first_contact("FAIL", "[thrd:b:1/bootstrap]: b:1/bootstrap: Connect failed"));
+        assert!(!is_first_contact("FAIL", "[thrd:b:1/1]: b:1/1: Disconnected"));
     }
 
     #[test]

@@ -57,7 +57,9 @@ impl Place {
 
     pub(super) fn in_trouble(&self, trouble: Trouble) -> SourceError {
         match trouble {
-            Trouble::Denied(reason) => self.denied(reason),
+            Trouble::Denied(reason) => {
+                self.denied(format!("{reason}; check authentication and tls of source '{}'", self.source))
+            }
             Trouble::Unreachable(reason) => self.unreachable(reason),
         }
     }
