@@ -186,7 +186,7 @@ fn starting_offsets_that_cannot_be_used_are_refused_with_what_is_there() {
         |offset: i64| format!("startingOffsetsByPartition: [{{topic: {topic}, partition: 0, offset: {offset}}}]");
     let (status, printed) = CopyJob::bounded(format!("{}, {}", at(kafka, &topic), from(-2))).finish();
     assert_eq!(status.code(), Some(64), "{printed}");
-    assert!(printed.contains(&format!("startingOffsetsByPartition has no offset for {topic}-1")), "{printed}");
+    assert!(printed.contains(&format!("startingOffsetsByPartition has no offset for messages/{topic}/1")), "{printed}");
 
     let topic = kafka.unique_topic("short", 1).unwrap();
     let section =
@@ -231,7 +231,7 @@ fn the_second_of_two_runners_begins_where_the_manifest_says_too() {
     });
     produce(kafka, &topic, &messages, 300..600, Codec::None).unwrap();
     job.wait_for_rows(&mut runners[0], 300);
-    runners.map(|runner| job.stop(runner));
+    runners.into_iter().for_each(|runner| job.stop(runner));
     job.assert_copied(kafka, &topic, "_offset >= 50", 300);
 }
 
