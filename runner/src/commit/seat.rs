@@ -95,9 +95,13 @@ impl Committer {
         }
     }
 
-    /// Whether the log knows a partition of this source: new ones appeared later, then.
-    pub fn knows_source(&self, source: &str) -> bool {
-        self.fold().partitions().keys().any(|partition| partition.source.as_str() == source)
+    /// Whether the job had begun to read this source when this runner came: partitions that nobody claimed yet have
+    /// appeared later, then. Runners that start side by side begin together: the first one of an ordinal that finds no
+    /// commit is not late.
+    pub fn has_begun(&self, source: &str) -> bool {
+        let known = self.fold().partitions().keys().any(|partition| partition.source.as_str() == source);
+        let starting = self.fold().standing(self.identity.ordinal).is_none() && self.fold().totals().rows_in == 0;
+        known && !starting
     }
 
     /// Claims what is this runner's to claim. The first claim of a process settles home and term in the same record.

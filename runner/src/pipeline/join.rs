@@ -182,7 +182,7 @@ impl Pipeline {
     ) -> Result<Option<BTreeMap<Partition, FirstClaim>>, Failure> {
         let committer = self.committing.idle()?;
         let (later, fresh): (Vec<_>, Vec<_>) =
-            new.iter().cloned().partition(|partition| committer.knows_source(partition.source.as_str()));
+            new.iter().cloned().partition(|partition| committer.has_begun(partition.source.as_str()));
         let mut first = BTreeMap::new();
         for (partitions, appeared_later) in [(later, true), (fresh, false)] {
             match self.intakes.start_offsets(&partitions, appeared_later).await {
