@@ -328,7 +328,10 @@ impl World {
             let wants = !self.ending && !self.processes.iter().any(awake) && !self.done.contains(&ordinal);
             if wants && (self.healed || self.chance.one_in(3)) {
                 let container = self.chance.one_in(2) && !self.processes.iter().any(|p| p.seat.ordinal == ordinal);
-                let known = self.superseded.iter().any(|(seat, _)| seat.ordinal == ordinal && seat.pod == self.pods.get(&ordinal).copied());
+                let known = self
+                    .superseded
+                    .iter()
+                    .any(|(seat, _)| seat.ordinal == ordinal && seat.pod == self.pods.get(&ordinal).copied());
                 self.start(ordinal, container && !known);
             }
         }
@@ -411,7 +414,8 @@ impl World {
                 }
             }
             Action::Resume => {
-                let paused: Vec<usize> = (0..self.processes.len()).filter(|i| self.processes[*i].gate.is_paused()).collect();
+                let paused: Vec<usize> =
+                    (0..self.processes.len()).filter(|i| self.processes[*i].gate.is_paused()).collect();
                 if let Some(index) = self.chance.pick(&paused) {
                     self.processes[*index].gate.resume();
                 }
@@ -474,7 +478,9 @@ impl World {
             }
             Action::Expire => {
                 if let Some((topic, partition)) = self.producer.any(&mut self.chance) {
-                    let of = |p: &&crate::producer::Produced| p.topic == topic && p.partition == partition && p.fate == Fate::Once;
+                    let of = |p: &&crate::producer::Produced| {
+                        p.topic == topic && p.partition == partition && p.fate == Fate::Once
+                    };
                     let last = self.producer.all.values().filter(of).map(|p| p.offset).max().unwrap_or(0);
                     let below = self.chance.between(0, last as u64) as i64;
                     self.producer.expire(&topic, partition, below);
