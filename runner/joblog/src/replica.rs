@@ -257,8 +257,14 @@ impl Replica {
 
     /// What became of a record that was in flight when the log turned out void: its segment was sealed, so it is in the
     /// log as reopened or never will be.
+    ///
+    /// `None` if it is not, and also if it is but its writer lost its ordinal since (or never had one) and nothing live
+    /// refers to what it staged. Either way that may be deleted.
     pub fn settle_after_reload(&mut self, unsettled: Unsettled) -> Option<Won> {
-        let decided = self.fold.next() > unsettled.slot && self.fold.was_decided(self.incarnation, unsettled.attempt);
+        let known = self.fold.was_decided(self.incarnation, unsettled.attempt);
+        // The fold forgets the attempts of a superseded writer, not what its records have yet to publish.
+        let needed = unsettled.record.staged().any(|name| self.fold.refers_to(name)) && on(Safeguard::NeededIsDecided);
+        let decided = self.fold.next() > unsettled.slot && (known || needed);
         if !decided {
             return None;
         }

@@ -16,6 +16,8 @@ pub(crate) enum Safeguard {
     LowestSegment,
     /// Nothing is read or written beyond a segment before that segment's reads were checked.
     CheckBeforeCrossing,
+    /// A record that turns out void was decided if the reopened log still needs what it staged.
+    NeededIsDecided,
     /// A segment's slots are deleted only after its seal was acknowledged.
     SealBeforeDelete,
     /// Snapshots hold checked slots only.

@@ -36,7 +36,8 @@ impl JobLog {
 
     /// Starts over from the newest snapshot, after [`crate::Appended::Void`] or [`crate::CaughtUp::Void`].
     ///
-    /// Returns the record that was in flight then, if it is part of the log after all.
+    /// Returns the record that was in flight then, if it is part of the log after all. `None` for a process that was superseded
+    /// in the meantime, or holds no ordinal, says less: nothing live refers to what the record staged.
     pub async fn reopen(&mut self) -> Result<Option<Won>, LogError> {
         self.load().await?;
         Ok(self.unsettled.take().and_then(|unsettled| self.replica.settle_after_reload(unsettled)))

@@ -261,6 +261,14 @@ impl Slot {
         self.entries.iter().any(|entry| entry.writer.incarnation == incarnation && entry.writer.attempt == attempt)
     }
 
+    /// Every staged object and state blob that the commits among the entries bring.
+    pub(crate) fn staged(&self) -> impl Iterator<Item = &str> {
+        self.commits().flat_map(|(_, commit)| {
+            let intents = commit.intents.values().flat_map(Intents::staged);
+            intents.chain(commit.state.iter().map(|blob| blob.key.as_str()))
+        })
+    }
+
     /// The commits among the entries.
     pub fn commits(&self) -> impl Iterator<Item = (&Writer, &Commit)> {
         self.entries.iter().filter_map(|entry| match &entry.body {

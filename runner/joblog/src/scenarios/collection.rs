@@ -130,6 +130,53 @@ async fn a_win_whose_segment_is_sealed_before_its_check_is_recognised_on_reopeni
     assert_eq!(declined(one.commit(&epoch).await), CommitDecision::Moved { partitions: [partition(number)].into() });
 }
 
+/// The commit of a runner that slept before its check, was replaced, and wakes when its slot is deleted: the record, and
+/// what reopening the log says about it.
+async fn slept_and_replaced() -> (Commit, Option<Won>, Fold) {
+    let memory = MemoryStore::new();
+    let (mut zero, mut one) = two_ordinals(&memory).await;
+    let owned = |runner: &Runner| (0..4).find(|number| runner.owned().contains(&reads(*number))).unwrap();
+    let epoch = one.epoch(owned(&one), 10);
+    one.store.set_faults(Faults::script([Fault::None].into_iter().chain([Fault::NotSent; 4])));
+    assert!(one.try_commit(&epoch).await.unwrap_err().is_transient());
+    let mut replacement = Runner::open(&memory, 3).await;
+    replacement.ordinal = Ordinal(1);
+    replacement.parallelism = 2;
+    won(replacement.begin().await);
+    zero.catch_up().await;
+    for _ in 0..20 {
+        let mut commit = zero.epoch(owned(&zero), 1);
+        commit.published = decided_by(&zero);
+        won(zero.commit(&commit).await);
+        let _ = zero.log.maintain().await.unwrap();
+    }
+    assert_eq!(one.commit(&epoch).await, Appended::Void);
+    let earlier = one.log.reopen().await.unwrap();
+    (epoch, earlier, one.log.fold().clone())
+}
+
+fn decided_by(runner: &Runner) -> Vec<Note> {
+    let pending = runner.log.fold().pending().iter();
+    let own = pending.filter(|(_, outputs)| outputs.values().all(|pending| pending.incarnation == runner.incarnation));
+    own.map(|(seq, _)| Note { seq: *seq, output: orders() }).collect()
+}
+
+#[tokio::test]
+async fn a_superseded_writer_whose_void_win_waits_to_be_published_learns_that_it_was_decided() {
+    let (epoch, earlier, fold) = slept_and_replaced().await;
+    let staged = epoch.intents[&orders()].staged().next().unwrap();
+    assert!(fold.refers_to(staged), "whoever sweeps up will look for it");
+    assert_eq!(earlier.expect("or its author deletes what it staged").commit().unwrap().ranges, epoch.ranges);
+}
+
+#[test]
+fn without_looking_for_what_is_needed_it_would_take_its_record_for_undecided() {
+    let (epoch, earlier, fold) =
+        without(Some(Safeguard::NeededIsDecided), || block_on(async { slept_and_replaced().await }));
+    assert_eq!(earlier, None);
+    assert!(fold.refers_to(epoch.intents[&orders()].staged().next().unwrap()));
+}
+
 #[tokio::test]
 async fn slots_are_deleted_only_after_their_seal_is_acknowledged_and_in_ascending_order() {
     let mut sweep = Sweep::new(Seq(4), Seq(12), &SMALL);
