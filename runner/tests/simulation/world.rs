@@ -24,7 +24,7 @@ use crate::watch::{TrueStore, Watch};
 /// How long a process that was told to stop may take, as `--grace` has it.
 const STOP_GRACE: Duration = Duration::from_secs(25);
 /// How long everything may take to be published once nothing fails any more.
-const HEALED_WITHIN: Duration = Duration::from_secs(180);
+const HEALED_WITHIN: Duration = Duration::from_secs(420);
 
 /// What one seed came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,6 +323,11 @@ impl World {
 
     /// The supervisor: an ordinal without a process that is awake gets one, soon.
     fn keep(&mut self) {
+        // Outside a cluster a runner that starts after the end begins another read, for all of them.
+        let again = self.setting.watch.seen().fold.plan_under_way().is_some() && !self.setting.in_cluster;
+        if again {
+            self.done.clear();
+        }
         for ordinal in 0..self.wanted.parallelism {
             let awake = |process: &Process| process.seat.ordinal == ordinal && !process.gate.is_paused();
             let wants = !self.ending && !self.processes.iter().any(awake) && !self.done.contains(&ordinal);
