@@ -23,6 +23,8 @@ use crate::watch::{TrueStore, Watch};
 
 /// How long a process that was told to stop may take, as `--grace` has it.
 const STOP_GRACE: Duration = Duration::from_secs(25);
+/// A process that did not hear of the last division hears of it so long after everything else is well.
+const TOLD_WITHIN: Duration = Duration::from_secs(40);
 /// How long everything may take to be published once nothing fails any more.
 const HEALED_WITHIN: Duration = Duration::from_secs(420);
 
@@ -56,6 +58,8 @@ pub struct World {
     /// What can happen in this seed.
     actions: Vec<Action>,
     healed: bool,
+    /// Since when, until every process was told what is wanted.
+    healed_at: Option<Instant>,
     /// Nobody is started any more.
     ending: bool,
 }
@@ -176,6 +180,7 @@ impl World {
             per_mille,
             actions,
             healed: false,
+            healed_at: None,
             ending: false,
         };
         let first = world.chance.between(5, 30);
@@ -206,6 +211,7 @@ impl World {
     async fn heal(&mut self) {
         self.setting.watch.event("healed");
         self.healed = true;
+        self.healed_at = Some(Instant::now());
         self.setting.tables.set_plan(NoFaults);
         self.setting.kafka.set_down(false);
         self.producer.close_transactions(&mut self.chance);
@@ -213,14 +219,12 @@ impl World {
             ghost.set_faults(Faults::script([]));
             ghost.deliver_delayed().await;
         }
-        let mut told = false;
         for process in &mut self.processes {
             process.store.set_faults(Faults::script([]));
             process.gate.heal();
             process.gate.resume();
             process.failpoints.arm(None);
-            if process.seat.ordinal < self.wanted.parallelism && (!told || self.chance.one_in(2)) {
-                told = true;
+            if self.chance.one_in(2) {
                 process.control.send_if_modified(|control| set(control, &self.wanted));
             }
         }
@@ -234,6 +238,12 @@ impl World {
     /// A step of the healed world.
     pub async fn rest(&mut self, how_long: Duration) {
         sleep(how_long).await;
+        if self.healed_at.is_some_and(|at| at.elapsed() > TOLD_WITHIN) {
+            self.healed_at = None;
+            for process in &self.processes {
+                process.control.send_if_modified(|control| set(control, &self.wanted));
+            }
+        }
         self.reap().await;
         self.keep();
         self.look();
