@@ -60,8 +60,7 @@ impl Intakes {
 
     /// Whether a bounded read stands at its end in every partition of `positions`. Never for an unbounded one.
     pub fn have_read_all(&self, positions: &BTreeMap<Partition, Offset>) -> bool {
-        self.bounded
-            && positions.iter().all(|(partition, at)| self.ends.get(partition).is_none_or(|end| at >= end))
+        self.bounded && positions.iter().all(|(partition, at)| self.ends.get(partition).is_none_or(|end| at >= end))
     }
 
     /// Whether any partition is assigned.

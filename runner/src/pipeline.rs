@@ -258,7 +258,9 @@ impl Pipeline {
         let verdict = self.look_around(turn).await?;
         match verdict {
             // Unless tasks are being released: then there is a next time.
-            Verdict::Fine if read_all && !self.committing.is_busy() => self.committing.idle()?.complete().await.map(|verdict| verdict.interesting()),
+            Verdict::Fine if read_all && !self.committing.is_busy() => {
+                self.committing.idle()?.complete().await.map(|verdict| verdict.interesting())
+            }
             other => Ok(other.interesting()),
         }
     }

@@ -6,8 +6,8 @@ use millrace_joblog::CaughtUp;
 use millrace_joblog::record::{Intents, Note, ParquetFile};
 use tokio::time::sleep;
 
-use super::{Committer, Verdict};
 use super::committer::Leftover;
+use super::{Committer, Verdict};
 use crate::env::Backoff;
 use crate::failpoint::Failpoint;
 use crate::failure::Failure;

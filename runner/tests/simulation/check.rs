@@ -77,7 +77,10 @@ pub fn no_doubles(world: &mut World) {
         for (value, times) in published(world, &output) {
             let most = expected.get(&value).map_or(0, |bounds| bounds.1);
             if times > most {
-                world.setting.watch.violation(format!("{value} is in {output} {times} times, at most {most} are right"));
+                world
+                    .setting
+                    .watch
+                    .violation(format!("{value} is in {output} {times} times, at most {most} are right"));
                 return;
             }
         }

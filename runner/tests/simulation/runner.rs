@@ -102,8 +102,7 @@ pub struct Process {
 impl Process {
     pub fn start(setting: &Setting, seat: Seat, wanted: Control) -> Self {
         let mut chance = Chance::new(seat.seed);
-        let gate =
-            Gate::new(Arc::clone(&setting.watch), chance.fork(), setting.latency_ms, seat.per_mille > 0);
+        let gate = Gate::new(Arc::clone(&setting.watch), chance.fork(), setting.latency_ms, seat.per_mille > 0);
         let faults = Faults::seeded(chance.draw(), seat.per_mille);
         let store = Arc::new(FaultyStore::new(Arc::clone(&setting.store) as _, faults));
         let failpoints = Arc::new(Deadly { gate: Arc::clone(&gate), armed: Mutex::new(None) });
@@ -161,8 +160,7 @@ impl Parts {
 
     fn pipeline(self, incarnation: Incarnation, log: JobLog) -> Pipeline {
         let setting = &self.setting;
-        let hub =
-            ProgressHub::new("sim", "r1", self.seat.ordinal, &incarnation.to_string(), Duration::from_secs(3600));
+        let hub = ProgressHub::new("sim", "r1", self.seat.ordinal, &incarnation.to_string(), Duration::from_secs(3600));
         let hub = Arc::new(hub);
         let columns = ["value".to_owned()];
         let decoder = decode::decoder(SOURCE, &Format::Text, &Needed::Only(BTreeSet::from(columns)));
@@ -214,10 +212,7 @@ impl Parts {
             pod: self.seat.pod,
             revision: Revision("r1".to_owned()),
             start: Start {
-                home: Home {
-                    place: place.to_owned(),
-                    kubernetes_uid: setting.in_cluster.then(|| "uid-1".to_owned()),
-                },
+                home: Home { place: place.to_owned(), kubernetes_uid: setting.in_cluster.then(|| "uid-1".to_owned()) },
                 location: "mem://checkpoint".to_owned(),
                 fresh_job: JobUid(self.env.uuid()),
                 permission: Permission::None,

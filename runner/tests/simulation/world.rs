@@ -58,6 +58,8 @@ pub struct World {
     /// What can happen in this seed.
     actions: Vec<Action>,
     healed: bool,
+    /// The last start that may meet faults.
+    faulty_starts: u64,
     /// Since when, until every process was told what is wanted.
     healed_at: Option<Instant>,
     /// Nobody is started any more.
@@ -180,6 +182,7 @@ impl World {
             per_mille,
             actions,
             healed: false,
+            faulty_starts: u64::MAX,
             healed_at: None,
             ending: false,
         };
@@ -211,6 +214,7 @@ impl World {
     async fn heal(&mut self) {
         self.setting.watch.event("healed");
         self.healed = true;
+        self.faulty_starts = self.starts;
         self.healed_at = Some(Instant::now());
         self.setting.tables.set_plan(NoFaults);
         self.setting.kafka.set_down(false);
@@ -300,7 +304,7 @@ impl World {
         self.ghosts.push(process.store);
         watch.event(&format!("{name} ended: {outcome:?}"));
         match outcome {
-            Outcome::NotOpened(failure) if failure.is_external() && !self.healed => watch.count("log not opened"),
+            Outcome::NotOpened(failure) if failure.is_external() && seat.start <= self.faulty_starts => watch.count("log not opened"),
             Outcome::NotOpened(failure) | Outcome::Ran(Err(failure)) => watch.violation(failed(&name, &failure)),
             Outcome::Ran(Ok(Ended::Completed)) => {
                 watch.count("completed");
@@ -343,7 +347,10 @@ impl World {
             let wants = !self.ending && !self.processes.iter().any(awake) && !self.done.contains(&ordinal);
             if wants && (self.healed || self.chance.one_in(3)) {
                 let container = self.chance.one_in(2) && !self.processes.iter().any(|p| p.seat.ordinal == ordinal);
-                let known = self.superseded.iter().any(|(seat, _)| seat.ordinal == ordinal && seat.pod == self.pods.get(&ordinal).copied());
+                let known = self
+                    .superseded
+                    .iter()
+                    .any(|(seat, _)| seat.ordinal == ordinal && seat.pod == self.pods.get(&ordinal).copied());
                 self.start(ordinal, container && !known);
             }
         }
@@ -426,7 +433,8 @@ impl World {
                 }
             }
             Action::Resume => {
-                let paused: Vec<usize> = (0..self.processes.len()).filter(|i| self.processes[*i].gate.is_paused()).collect();
+                let paused: Vec<usize> =
+                    (0..self.processes.len()).filter(|i| self.processes[*i].gate.is_paused()).collect();
                 if let Some(index) = self.chance.pick(&paused) {
                     self.processes[*index].gate.resume();
                 }
@@ -489,7 +497,9 @@ impl World {
             }
             Action::Expire => {
                 if let Some((topic, partition)) = self.producer.any(&mut self.chance) {
-                    let of = |p: &&crate::producer::Produced| p.topic == topic && p.partition == partition && p.fate == Fate::Once;
+                    let of = |p: &&crate::producer::Produced| {
+                        p.topic == topic && p.partition == partition && p.fate == Fate::Once
+                    };
                     let last = self.producer.all.values().filter(of).map(|p| p.offset).max().unwrap_or(0);
                     let below = self.chance.between(0, last as u64) as i64;
                     self.producer.expire(&topic, partition, below);
