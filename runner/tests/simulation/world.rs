@@ -304,7 +304,9 @@ impl World {
         self.ghosts.push(process.store);
         watch.event(&format!("{name} ended: {outcome:?}"));
         match outcome {
-            Outcome::NotOpened(failure) if failure.is_external() && seat.start <= self.faulty_starts => watch.count("log not opened"),
+            Outcome::NotOpened(failure) if failure.is_external() && seat.start <= self.faulty_starts => {
+                watch.count("log not opened")
+            }
             Outcome::NotOpened(failure) | Outcome::Ran(Err(failure)) => watch.violation(failed(&name, &failure)),
             Outcome::Ran(Ok(Ended::Completed)) => {
                 watch.count("completed");
