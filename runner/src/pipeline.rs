@@ -257,7 +257,10 @@ impl Pipeline {
         self.rearm(turn);
         let verdict = self.look_around(turn).await?;
         match verdict {
-            Verdict::Fine if read_all => self.committing.idle()?.complete().await.map(|verdict| verdict.interesting()),
+            // Unless tasks are being released: then there is a next time.
+            Verdict::Fine if read_all && !self.committing.is_busy() => {
+                self.committing.idle()?.complete().await.map(|verdict| verdict.interesting())
+            }
             other => Ok(other.interesting()),
         }
     }

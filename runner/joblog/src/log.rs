@@ -158,15 +158,14 @@ impl JobLog {
         }
     }
 
-    /// Whether all that was read so far is certain to be the log. To be asked before acting upon records of others: what
-    /// was read may be litter in deleted slots. False: call [`JobLog::reopen`].
+    /// Whether all that was read so far is certain to be the log, and was its end when it was read. To be asked before
+    /// acting upon records of others: what was read may be litter in deleted slots, and what looks like the end may be
+    /// where deleted slots begin. One HEAD. False: call [`JobLog::reopen`].
     pub async fn confirm(&mut self) -> Result<bool, LogError> {
         if !self.loaded {
             return Ok(false);
         }
-        if !self.replica.is_checked() {
-            self.replica.verify();
-        }
+        self.replica.verify();
         Ok(!matches!(self.drive().await?, Driven::Void))
     }
 

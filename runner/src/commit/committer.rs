@@ -24,6 +24,11 @@ use crate::output::{OutputSlot, Staged};
 use crate::progress::{Committed, ProgressHub, Scope};
 use crate::sink::{EpochName, StagedFile};
 
+/// After so long without a look, the next one makes sure that the tail is the tail.
+const DOUBT_AFTER_SLEEP: Duration = Duration::from_secs(30);
+/// And at the latest after so long, for liveness alone: a request more in hundreds.
+const DOUBT_EVERY: Duration = Duration::from_secs(300);
+
 /// Who this process is towards the log.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -63,6 +68,9 @@ pub struct Committer {
     /// Published by this process and not noted yet, with the staged objects that go once it is.
     pub(super) published: BTreeMap<Note, Leftover>,
     epochs: u64,
+    /// When the log's tail was last seen, and when it was last certain that nothing beyond it had been deleted.
+    looked: Instant,
+    confirmed: Instant,
 }
 
 /// Staged objects of one published record.
@@ -106,6 +114,8 @@ impl Committer {
             planned: None,
             published: BTreeMap::new(),
             epochs: 0,
+            looked: Instant::now(),
+            confirmed: Instant::now(),
         }
     }
 
@@ -220,7 +230,18 @@ impl Committer {
         let mut backoff = retry();
         loop {
             match self.log.catch_up().await {
-                Ok(CaughtUp::Tail { .. }) => break,
+                Ok(CaughtUp::Tail { .. }) if !self.doubts_tail() => break,
+                Ok(CaughtUp::Tail { .. }) => match self.log.confirm().await {
+                    Ok(true) => {
+                        self.confirmed = Instant::now();
+                        break;
+                    }
+                    Ok(false) => {
+                        self.reopen().await?;
+                        return Ok(Verdict::StartOver);
+                    }
+                    Err(error) => self.wait_out(error, &mut backoff).await?,
+                },
                 Ok(CaughtUp::Earlier(_)) => {}
                 Ok(CaughtUp::Void) => {
                     self.reopen().await?;
@@ -229,6 +250,7 @@ impl Committer {
                 Err(error) => self.wait_out(error, &mut backoff).await?,
             }
         }
+        self.looked = Instant::now();
         self.hub.recovered(Scope::Store);
         self.hub.log_seq(self.fold().next().0.saturating_sub(1));
         match self.judge() {
@@ -243,6 +265,12 @@ impl Committer {
         self.maintain().await?;
         self.hub.caught_up();
         Ok(verdict)
+    }
+
+    /// Whether what looks like the log's tail may be where deleted slots begin: others may have written and collected
+    /// whole segments since this process looked last. A process with nothing to write would never find out.
+    fn doubts_tail(&self) -> bool {
+        self.looked.elapsed() >= DOUBT_AFTER_SLEEP || self.confirmed.elapsed() >= DOUBT_EVERY
     }
 
     /// What the log as it stands says to this process.

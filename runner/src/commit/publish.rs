@@ -138,7 +138,14 @@ impl Committer {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             match self.log.catch_up().await {
-                Ok(CaughtUp::Tail { .. }) => break,
+                // The end that a process sees after a long sleep may be where slots were deleted.
+                Ok(CaughtUp::Tail { .. }) => match self.log.confirm().await {
+                    Ok(true) => break,
+                    Ok(false) => {
+                        self.reopen().await?;
+                    }
+                    Err(error) => self.wait_out(error, &mut backoff).await?,
+                },
                 Ok(CaughtUp::Earlier(_)) => {}
                 Ok(CaughtUp::Void) => {
                     self.reopen().await?;

@@ -23,8 +23,10 @@ use crate::watch::{TrueStore, Watch};
 
 /// How long a process that was told to stop may take, as `--grace` has it.
 const STOP_GRACE: Duration = Duration::from_secs(25);
+/// A process that did not hear of the last division hears of it so long after everything else is well.
+const TOLD_WITHIN: Duration = Duration::from_secs(40);
 /// How long everything may take to be published once nothing fails any more.
-const HEALED_WITHIN: Duration = Duration::from_secs(180);
+const HEALED_WITHIN: Duration = Duration::from_secs(420);
 
 /// What one seed came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,10 @@ pub struct World {
     /// What can happen in this seed.
     actions: Vec<Action>,
     healed: bool,
+    /// The last start that may meet faults.
+    faulty_starts: u64,
+    /// Since when, until every process was told what is wanted.
+    healed_at: Option<Instant>,
     /// Nobody is started any more.
     ending: bool,
 }
@@ -176,6 +182,8 @@ impl World {
             per_mille,
             actions,
             healed: false,
+            faulty_starts: u64::MAX,
+            healed_at: None,
             ending: false,
         };
         let first = world.chance.between(5, 30);
@@ -206,6 +214,8 @@ impl World {
     async fn heal(&mut self) {
         self.setting.watch.event("healed");
         self.healed = true;
+        self.faulty_starts = self.starts;
+        self.healed_at = Some(Instant::now());
         self.setting.tables.set_plan(NoFaults);
         self.setting.kafka.set_down(false);
         self.producer.close_transactions(&mut self.chance);
@@ -213,14 +223,12 @@ impl World {
             ghost.set_faults(Faults::script([]));
             ghost.deliver_delayed().await;
         }
-        let mut told = false;
         for process in &mut self.processes {
             process.store.set_faults(Faults::script([]));
             process.gate.heal();
             process.gate.resume();
             process.failpoints.arm(None);
-            if process.seat.ordinal < self.wanted.parallelism && (!told || self.chance.one_in(2)) {
-                told = true;
+            if self.chance.one_in(2) {
                 process.control.send_if_modified(|control| set(control, &self.wanted));
             }
         }
@@ -234,6 +242,12 @@ impl World {
     /// A step of the healed world.
     pub async fn rest(&mut self, how_long: Duration) {
         sleep(how_long).await;
+        if self.healed_at.is_some_and(|at| at.elapsed() > TOLD_WITHIN) {
+            self.healed_at = None;
+            for process in &self.processes {
+                process.control.send_if_modified(|control| set(control, &self.wanted));
+            }
+        }
         self.reap().await;
         self.keep();
         self.look();
@@ -290,7 +304,9 @@ impl World {
         self.ghosts.push(process.store);
         watch.event(&format!("{name} ended: {outcome:?}"));
         match outcome {
-            Outcome::NotOpened(failure) if failure.is_external() && !self.healed => watch.count("log not opened"),
+            Outcome::NotOpened(failure) if failure.is_external() && seat.start <= self.faulty_starts => {
+                watch.count("log not opened")
+            }
             Outcome::NotOpened(failure) | Outcome::Ran(Err(failure)) => watch.violation(failed(&name, &failure)),
             Outcome::Ran(Ok(Ended::Completed)) => {
                 watch.count("completed");
@@ -323,6 +339,11 @@ impl World {
 
     /// The supervisor: an ordinal without a process that is awake gets one, soon.
     fn keep(&mut self) {
+        // Outside a cluster a runner that starts after the end begins another read, for all of them.
+        let again = self.setting.watch.seen().fold.plan_under_way().is_some() && !self.setting.in_cluster;
+        if again {
+            self.done.clear();
+        }
         for ordinal in 0..self.wanted.parallelism {
             let awake = |process: &Process| process.seat.ordinal == ordinal && !process.gate.is_paused();
             let wants = !self.ending && !self.processes.iter().any(awake) && !self.done.contains(&ordinal);
