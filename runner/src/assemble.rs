@@ -9,7 +9,7 @@ use millrace_crds::contract::{FailureClass, kafka_group};
 use millrace_crds::{Compression, Job, Location, OnError, ParquetSink as ParquetSettings, Sink as SinkSpec, TriggerKind};
 use millrace_joblog::decide::{Permission, Start};
 use millrace_joblog::record::Home;
-use millrace_joblog::store::{FaultKind as LogFault, LocalStore, LogStore, ObjectLogStore, ProbeError, probe};
+use millrace_joblog::store::{LocalStore, LogStore, ObjectLogStore, ProbeError, probe};
 use millrace_joblog::{JobLog, Limits};
 use tokio::sync::watch;
 
@@ -37,8 +37,6 @@ const BOUNDED_INTERVAL: Duration = Duration::from_secs(1);
 /// Which runner of the job this process is, and what its user allows.
 #[derive(Debug, Clone)]
 pub struct Seating {
-    /// This start of this process.
-    pub incarnation: Incarnation,
     /// From 0.
     pub ordinal: u32,
     /// The pod's number; `None` outside a cluster.
@@ -57,15 +55,12 @@ pub struct Seating {
     pub secrets_dir: PathBuf,
 }
 
-/// What a runner of this job reports to.
-pub fn progress(job: &Job, seating: &Seating) -> Arc<ProgressHub> {
-    Arc::new(ProgressHub::new(
-        job.name.as_str(),
-        &job.revision,
-        seating.ordinal,
-        &seating.incarnation.to_string(),
-        job.progress_deadline,
-    ))
+/// A pipeline and what it reports to.
+pub struct Assembled {
+    /// Runs the job.
+    pub pipeline: Pipeline,
+    /// Knows how it goes.
+    pub hub: Arc<ProgressHub>,
 }
 
 /// Plans the job's queries without touching anything outside.
@@ -86,19 +81,25 @@ pub async fn plan(job: &Job) -> Result<SqlQueries, Failure> {
 /// the store keeps its promises, whose checkpoint it is.
 ///
 /// # Errors
-/// What only the user can mend, or a store that is away: the caller may try again, for nothing was claimed.
+/// What only the user can mend, or a store that is away: the caller may try again.
 pub async fn assemble(
     job: Job,
     env: Env,
     seating: Seating,
-    hub: Arc<ProgressHub>,
     control: watch::Receiver<Control>,
     stop: watch::Receiver<bool>,
-) -> Result<Pipeline, Failure> {
+) -> Result<Assembled, Failure> {
     let queries = plan(&job).await?;
     let secrets = Secrets::new(&seating.secrets_dir);
     let stores = Stores::new(job.storage.clone(), Some(seating.secrets_dir.clone()));
-    let incarnation = seating.incarnation;
+    let incarnation = Incarnation(env.uuid());
+    let hub = Arc::new(ProgressHub::new(
+        job.name.as_str(),
+        &job.revision,
+        seating.ordinal,
+        &incarnation.to_string(),
+        job.progress_deadline,
+    ));
 
     let mut outputs = Vec::new();
     for (index, output) in job.outputs.iter().enumerate() {
@@ -185,9 +186,9 @@ pub async fn assemble(
         bounded,
     };
     let committer = Committer::new(env.clone(), Arc::clone(&hub), log, identity, Arc::clone(&outputs));
-    Ok(Pipeline {
+    let pipeline = Pipeline {
         env,
-        hub,
+        hub: Arc::clone(&hub),
         closing,
         intakes: Intakes::new(intakes),
         queries: Box::new(queries),
@@ -195,7 +196,8 @@ pub async fn assemble(
         committing: Committing::new(committer),
         control,
         stop,
-    })
+    };
+    Ok(Assembled { pipeline, hub })
 }
 
 fn files(stores: &Stores, name: &str, settings: ParquetSettings) -> Result<Target, Failure> {
@@ -231,10 +233,9 @@ pub struct Checkpoint {
 pub fn open_checkpoint(stores: &Stores, location: &Location) -> Result<Checkpoint, Failure> {
     let at = stores.log_store(location).map_err(|fault| store_failure(location, &fault))?;
     let store: Arc<dyn LogStore> = match location {
-        Location::Local(_) => Arc::new(LocalStore::open(&at.shown).map_err(|error| match error.kind {
-            LogFault::Full => log_failure(&error.into()),
-            _ => Failure::user(format!("checkpoint {location}: {error}")),
-        })?),
+        Location::Local(_) => Arc::new(
+            LocalStore::open(&at.shown).map_err(|error| Failure::user(format!("checkpoint {location}: {error}")))?,
+        ),
         Location::S3 { .. } => Arc::new(ObjectLogStore::new(at.store, at.prefix)),
     };
     Ok(Checkpoint { store, shown: at.shown })

@@ -50,16 +50,13 @@ pub fn show(hub: Arc<ProgressHub>) -> Live {
 }
 
 impl Live {
-    /// Ends the view with a last line of sums; after a failure only if there is something to sum up.
-    pub fn finish(self, well: bool) {
+    /// Ends the view with a last line of sums.
+    pub fn finish(self) {
         self.task.abort();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         let totals = self.hub.totals();
-        if !well && totals.commits == 0 {
-            return;
-        }
         say(&format!(
             "committed {} rows in, {} rows out, {} bad, in {} epochs",
             totals.rows_in, totals.rows_out, totals.bad, totals.commits

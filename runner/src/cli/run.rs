@@ -7,20 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_crds::Job;
 use millrace_crds::contract::{ExitCode, Phase, TerminationMessage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::assemble::{Seating, assemble, progress};
+use crate::assemble::{Assembled, Seating, assemble};
 use crate::cli::{live, manifest, say};
 use crate::control::{self, Control};
-use crate::env::{Backoff, Env};
+use crate::env::Env;
 use crate::failpoint::AbortAt;
 use crate::failure::Failure;
-use crate::ids::{Incarnation, Revision};
+use crate::ids::Revision;
 use crate::pipeline::Ended;
-use crate::progress::{ProgressHub, Scope};
+use crate::progress::ProgressHub;
 use crate::telemetry::http;
 
 /// Arguments of `millrace run`.
@@ -132,7 +131,6 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         None => fixed,
     };
     let seating = Seating {
-        incarnation: Incarnation(env.uuid()),
         ordinal: args.ordinal,
         pod: args.pod_number,
         revision: args.revision.clone(),
@@ -143,7 +141,7 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         secrets_dir: args.secrets_dir.clone(),
     };
     let in_cluster = args.pod_number.is_some();
-    let hub = progress(&job, &seating);
+    let Assembled { pipeline, hub } = assemble(job, env, seating, control, stop.clone()).await?;
     if !args.no_http {
         let address = http::serve(args.http, Arc::clone(&hub))
             .await
@@ -152,14 +150,14 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
     }
     let view = live::show(Arc::clone(&hub));
     let ended = tokio::select! {
-        ended = work(job, env, seating, Arc::clone(&hub), control, stop.clone()) => ended,
+        ended = pipeline.run() => ended,
         () = grace_over(stop.clone(), args.grace) => {
             tracing::warn!(grace = ?args.grace, "the last epoch did not commit in time; it will be read again");
             Ok(Ended::Stopped)
         }
     };
     drop(sender);
-    view.finish(ended.is_ok());
+    view.finish();
     match ended {
         Ok(Ended::Superseded(by)) if in_cluster => {
             // Exiting would only make the kubelet start this container again.
@@ -169,36 +167,6 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
             Ok(Ended::Superseded(by))
         }
         other => other,
-    }
-}
-
-/// Puts the job together, as soon as what it needs can be reached, and runs it.
-async fn work(
-    job: Job,
-    env: Env,
-    seating: Seating,
-    hub: Arc<ProgressHub>,
-    control: watch::Receiver<Control>,
-    mut stop: watch::Receiver<bool>,
-) -> Result<Ended, Failure> {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    loop {
-        hub.turned();
-        let (job, seating, control) = (job.clone(), seating.clone(), control.clone());
-        let assembled = assemble(job, env.clone(), seating, Arc::clone(&hub), control, stop.clone());
-        let failure = match assembled.await {
-            Ok(pipeline) => {
-                hub.recovered(Scope::Store);
-                return pipeline.run().await;
-            }
-            Err(failure) if failure.is_external() => failure,
-            Err(failure) => return Err(failure),
-        };
-        hub.degraded(&failure, env.clock.now_millis());
-        tokio::select! {
-            () = tokio::time::sleep(backoff.next(&env)) => {}
-            Ok(_) = stop.wait_for(|stop| *stop) => return Ok(Ended::Stopped),
-        }
     }
 }
 
