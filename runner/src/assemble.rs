@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_crds::contract::{FailureClass, kafka_group};
-use millrace_crds::{Compression, Job, Location, OnError, ParquetSink as ParquetSettings, Sink as SinkSpec, TriggerKind};
+use millrace_crds::{
+    Compression, Job, Location, OnError, ParquetSink as ParquetSettings, Sink as SinkSpec, TriggerKind,
+};
 use millrace_joblog::decide::{Permission, Start};
 use millrace_joblog::record::Home;
 use millrace_joblog::store::{LocalStore, LogStore, ObjectLogStore, ProbeError, probe};
@@ -17,6 +19,7 @@ use crate::commit::{Committer, Committing, Identity, log_failure};
 use crate::control::Control;
 use crate::decode::{self, Needed, dead_letter};
 use crate::env::{Env, LogClock};
+use crate::failpoint::Failpoint;
 use crate::failure::Failure;
 use crate::ids::{Incarnation, JobUid, Ordinal, OutputName, Revision};
 use crate::intake::{Intake, Intakes};
@@ -31,8 +34,10 @@ use crate::source::Source;
 use crate::source::kafka::KafkaSource;
 use crate::storage::{FaultKind, StoreFault, Stores};
 
-/// How often a bounded job looks at the log while it waits for other runners.
-const BOUNDED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a bounded job commits what it has read so far.
+const BOUNDED_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it looks at the log while it waits for other runners.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Which runner of the job this process is, and what its user allows.
 #[derive(Debug, Clone)]
@@ -55,14 +60,6 @@ pub struct Seating {
     pub secrets_dir: PathBuf,
 }
 
-/// A pipeline and what it reports to.
-pub struct Assembled {
-    /// Runs the job.
-    pub pipeline: Pipeline,
-    /// Knows how it goes.
-    pub hub: Arc<ProgressHub>,
-}
-
 /// Plans the job's queries without touching anything outside.
 ///
 /// # Errors
@@ -83,24 +80,17 @@ pub async fn plan(job: &Job) -> Result<SqlQueries, Failure> {
 /// # Errors
 /// What only the user can mend, or a store that is away: the caller may try again.
 pub async fn assemble(
-    job: Job,
+    job: &Job,
     env: Env,
-    seating: Seating,
+    hub: Arc<ProgressHub>,
+    incarnation: Incarnation,
+    seating: &Seating,
     control: watch::Receiver<Control>,
     stop: watch::Receiver<bool>,
-) -> Result<Assembled, Failure> {
-    let queries = plan(&job).await?;
+) -> Result<Pipeline, Failure> {
+    let queries = plan(job).await?;
     let secrets = Secrets::new(&seating.secrets_dir);
     let stores = Stores::new(job.storage.clone(), Some(seating.secrets_dir.clone()));
-    let incarnation = Incarnation(env.uuid());
-    let hub = Arc::new(ProgressHub::new(
-        job.name.as_str(),
-        &job.revision,
-        seating.ordinal,
-        &incarnation.to_string(),
-        job.progress_deadline,
-    ));
-
     let mut outputs = Vec::new();
     for (index, output) in job.outputs.iter().enumerate() {
         let schema = queries.get().output_schema(index);
@@ -147,9 +137,8 @@ pub async fn assemble(
     let store = checkpoint.store;
     probe(&*store).await.map_err(|error| probe_failure(&job.checkpoint, error))?;
     let clock = Arc::new(LogClock(env.clone()));
-    let log = JobLog::open(store, clock, incarnation, Limits::STANDARD)
-        .await
-        .map_err(|error| log_failure(&error))?;
+    let log = JobLog::open(store, clock, incarnation, Limits::STANDARD).await.map_err(|error| log_failure(&error))?;
+    env.failpoints.reach(Failpoint::Opened).await;
 
     let outputs = Arc::new(outputs);
     let moved: BTreeMap<OutputName, String> = outputs
@@ -165,9 +154,9 @@ pub async fn assemble(
         incarnation,
         ordinal: Ordinal(seating.ordinal),
         pod: seating.pod,
-        revision: Revision(seating.revision.unwrap_or(job.revision)),
+        revision: Revision(seating.revision.clone().unwrap_or_else(|| job.revision.clone())),
         start: Start {
-            home: Home { place: seating.home, kubernetes_uid: job.uid.clone() },
+            home: Home { place: seating.home.clone(), kubernetes_uid: job.uid.clone() },
             location: checkpoint.shown,
             fresh_job: JobUid(env.uuid()),
             permission,
@@ -181,14 +170,15 @@ pub async fn assemble(
             TriggerKind::Interval(interval) => interval,
             TriggerKind::AvailableNow => BOUNDED_INTERVAL,
         },
+        poll: POLL,
         max_records: job.trigger.max_records,
         max_bytes: job.trigger.max_bytes,
         bounded,
     };
     let committer = Committer::new(env.clone(), Arc::clone(&hub), log, identity, Arc::clone(&outputs));
-    let pipeline = Pipeline {
+    Ok(Pipeline {
         env,
-        hub: Arc::clone(&hub),
+        hub,
         closing,
         intakes: Intakes::new(intakes),
         queries: Box::new(queries),
@@ -196,8 +186,7 @@ pub async fn assemble(
         committing: Committing::new(committer),
         control,
         stop,
-    };
-    Ok(Assembled { pipeline, hub })
+    })
 }
 
 fn files(stores: &Stores, name: &str, settings: ParquetSettings) -> Result<Target, Failure> {

@@ -49,14 +49,7 @@ impl Epoch {
     /// Opens an epoch that continues at `starts`, one entry for each partition that may be read.
     pub fn open(name: EpochName, batch_time: i64, starts: &BTreeMap<Partition, Offset>) -> Self {
         let ranges = starts.iter().map(|(partition, at)| (partition.clone(), Range { from: *at, to: *at })).collect();
-        Self {
-            name,
-            opened: Instant::now(),
-            batch_time,
-            ranges,
-            counts: BTreeMap::new(),
-            writers: BTreeMap::new(),
-        }
+        Self { name, opened: Instant::now(), batch_time, ranges, counts: BTreeMap::new(), writers: BTreeMap::new() }
     }
 
     /// An epoch that reads nothing: what stands in for one while there is nothing to read.
@@ -65,16 +58,18 @@ impl Epoch {
         Self::open(name, 0, &BTreeMap::new())
     }
 
+    /// Whether it is [`Epoch::closed_to_all`], which has no name to stage anything under.
+    pub fn is_stand_in(&self) -> bool {
+        self.name.incarnation.is_empty()
+    }
+
     /// Notes that a fetch belongs to this epoch, before its rows are looked at.
     ///
     /// # Errors
     /// The fetch begins below the epoch's position, ends below it, or is of a partition that is not ours.
     pub fn advance(&mut self, fetched: &Fetched) -> Result<(), BrokenChain> {
-        let broken = |expected| BrokenChain {
-            partition: fetched.partition.clone(),
-            expected,
-            found: fetched.position.0,
-        };
+        let broken =
+            |expected| BrokenChain { partition: fetched.partition.clone(), expected, found: fetched.position.0 };
         let range = self.ranges.get_mut(&fetched.partition).ok_or_else(|| broken(-1))?;
         let messages = &fetched.messages;
         let first = if messages.is_empty() { fetched.position } else { messages.message(0).offset };
@@ -97,12 +92,7 @@ impl Epoch {
     ///
     /// # Errors
     /// The sink's.
-    pub async fn write(
-        &mut self,
-        index: usize,
-        output: &OutputSlot,
-        batch: RecordBatch,
-    ) -> Result<(), SinkError> {
+    pub async fn write(&mut self, index: usize, output: &OutputSlot, batch: RecordBatch) -> Result<(), SinkError> {
         let writer = match self.writers.entry(index) {
             std::collections::btree_map::Entry::Occupied(writer) => writer.into_mut(),
             std::collections::btree_map::Entry::Vacant(slot) => slot.insert(output.open(self.name.clone())),

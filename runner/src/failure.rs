@@ -64,6 +64,7 @@ impl From<SourceError> for Failure {
             SourceError::Denied { .. } => (FailureClass::User, "KafkaDenied"),
             SourceError::OffsetOutOfRange { .. } => (FailureClass::Data, "OffsetOutOfRange"),
             SourceError::Property { .. } => (FailureClass::User, "KafkaProperty"),
+            SourceError::Settings { .. } => (FailureClass::User, "KafkaSettings"),
             SourceError::Other { .. } => (FailureClass::Internal, "Kafka"),
         };
         Self::new(class, reason, error.to_string())

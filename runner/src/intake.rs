@@ -32,18 +32,20 @@ pub struct Intakes {
     intakes: Vec<Intake>,
     /// Where a bounded read ends; empty for an unbounded one.
     ends: BTreeMap<Partition, Offset>,
+    bounded: bool,
     assigned: BTreeSet<Partition>,
 }
 
 impl Intakes {
     /// The sources, none of them assigned.
     pub fn new(intakes: Vec<Intake>) -> Self {
-        Self { intakes, ends: BTreeMap::new(), assigned: BTreeSet::new() }
+        Self { intakes, ends: BTreeMap::new(), bounded: false, assigned: BTreeSet::new() }
     }
 
     /// Fixes where each partition ends: no message at or behind its end is returned.
     pub fn bound(&mut self, ends: BTreeMap<Partition, Offset>) {
         self.ends = ends;
+        self.bounded = true;
     }
 
     /// The source at this index.
@@ -58,7 +60,7 @@ impl Intakes {
 
     /// Whether a bounded read stands at its end in every partition of `positions`. Never for an unbounded one.
     pub fn have_read_all(&self, positions: &BTreeMap<Partition, Offset>) -> bool {
-        !self.ends.is_empty()
+        self.bounded
             && positions.iter().all(|(partition, at)| self.ends.get(partition).is_none_or(|end| at >= end))
     }
 
@@ -111,6 +113,37 @@ impl Intakes {
             }
         }
         Ok(ends)
+    }
+
+    /// The ends of these partitions now, as far as the brokers say.
+    pub async fn ends_now(&mut self, committed: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Offset> {
+        let partitions: Vec<Partition> = committed.keys().cloned().collect();
+        let mut ends = BTreeMap::new();
+        for intake in &mut self.intakes {
+            let of = of_source(&partitions, &intake.name);
+            if of.is_empty() {
+                continue;
+            }
+            match intake.source.watermarks(&of).await {
+                Ok(found) => ends.extend(found.into_iter().map(|(partition, (_, end))| (partition, end))),
+                Err(error) => tracing::debug!(%error, "the lag is not known"),
+            }
+        }
+        ends
+    }
+
+    /// Tells the Kafka groups what is committed, for lag tools.
+    pub async fn note_group_offsets(&mut self, committed: &BTreeMap<Partition, Offset>) {
+        for intake in &mut self.intakes {
+            let of = committed.iter().filter(|(partition, _)| partition.source.as_str() == intake.name);
+            let of: BTreeMap<_, _> = of.map(|(partition, at)| (partition.clone(), *at)).collect();
+            if of.is_empty() {
+                continue;
+            }
+            if let Err(error) = intake.source.note_group_offsets(&of).await {
+                tracing::debug!(%error, "the group's offsets are not noted");
+            }
+        }
     }
 
     /// Reads exactly these partitions from these offsets on.

@@ -16,6 +16,7 @@ pub mod failpoint;
 pub mod failure;
 pub mod ids;
 pub mod intake;
+pub mod logtool;
 pub mod output;
 pub mod pipeline;
 pub mod plan;

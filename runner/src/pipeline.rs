@@ -8,8 +8,8 @@ mod join;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_crds::contract::{FailureClass, Phase};
 use millrace_crds::OnError;
+use millrace_crds::contract::{FailureClass, Phase};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -33,6 +33,8 @@ use crate::source::{Discovered, SourceError};
 pub struct Closing {
     /// At the latest so long after the one before.
     pub interval: Duration,
+    /// How often the log is looked at while a bounded job waits for its other runners.
+    pub poll: Duration,
     /// With so many messages.
     pub max_records: Option<u64>,
     /// With so many bytes of messages.
@@ -95,6 +97,8 @@ struct Turn {
     finished: bool,
     discovered: Vec<Discovered>,
     discovered_at: Instant,
+    /// When lag and group offsets were last seen to.
+    measured_at: Option<Instant>,
     backoff: Backoff,
 }
 
@@ -114,8 +118,10 @@ impl Pipeline {
             finished: false,
             discovered: Vec::new(),
             discovered_at: now,
+            measured_at: None,
             backoff,
         };
+        self.env.failpoints.reach(Failpoint::Opened).await;
         let mut verdict = Verdict::StartOver;
         loop {
             self.hub.turned();
@@ -125,7 +131,10 @@ impl Pipeline {
             }
             match verdict {
                 Verdict::Superseded(by) => return Ok(Ended::Superseded(by)),
-                Verdict::Completed => return Ok(Ended::Completed),
+                Verdict::Completed => {
+                    self.hub.phase(Phase::Completed);
+                    return Ok(Ended::Completed);
+                }
                 Verdict::StartOver => {
                     verdict = self.join(&mut turn).await?;
                     continue;
@@ -220,16 +229,23 @@ impl Pipeline {
             return self.look_around(turn).await.map(Some);
         }
         if read_all && !turn.finished {
-            for rows in self.queries.finish(turn.epoch.batch_time).await? {
-                for batch in rows.batches {
-                    turn.epoch.write(rows.output, &self.outputs[rows.output], batch).await?;
+            match self.finish(turn).await {
+                Ok(()) => turn.finished = true,
+                Err(failure) if failure.is_external() => {
+                    self.hold_out(turn, &failure).await;
+                    return Ok(Some(Verdict::StartOver));
                 }
+                Err(failure) => return Err(failure),
             }
-            turn.finished = true;
         }
         let worth_a_record = turn.epoch.rows() > 0 || turn.epoch.has_files() || (read_all && turn.epoch.moved());
         if worth_a_record {
             return match self.verify_topics(turn).await? {
+                Some(Verdict::Fine) if turn.stopping => {
+                    // The brokers are away. A stop does not wait for them: what was read is read again.
+                    std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
+                    Ok(Some(Verdict::Fine))
+                }
                 Some(verdict) => Ok(Some(verdict)),
                 None => {
                     self.commit(turn)?;
@@ -246,6 +262,16 @@ impl Pipeline {
             Verdict::Fine if read_all => self.committing.idle()?.complete().await.map(|verdict| verdict.interesting()),
             other => Ok(other.interesting()),
         }
+    }
+
+    /// Writes the results that only the end of a bounded read gives.
+    async fn finish(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+        for rows in self.queries.finish(turn.epoch.batch_time).await? {
+            for batch in rows.batches {
+                turn.epoch.write(rows.output, &self.outputs[rows.output], batch).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Closes the open epoch and hands it to the committer; the next one continues where it ends.
@@ -298,9 +324,8 @@ impl Pipeline {
                 }
             }
             Err(SourceError::OffsetOutOfRange { partition, wanted, low, high }) => {
-                let fail = self.intakes.get(index).fail_on_data_loss;
                 let error = SourceError::OffsetOutOfRange { partition: partition.clone(), wanted, low, high };
-                if fail { Err(error.into()) } else { self.lose(turn, &partition, Offset(low), None, &error.to_string()).await }
+                self.out_of_range(turn, index, &partition, (Offset(low), Offset(high)), error).await
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -329,9 +354,10 @@ impl Pipeline {
             || self.closing.max_bytes.is_some_and(|max| epoch.bytes() >= max)
     }
 
-    /// The trigger fires again an interval from now.
+    /// The trigger fires again an interval from now; sooner for a bounded job that only waits for others.
     fn rearm(&self, turn: &mut Turn) {
+        let waits = self.closing.bounded && self.intakes.have_read_all(&turn.epoch.positions());
         turn.due = false;
-        turn.deadline = Instant::now() + self.closing.interval;
+        turn.deadline = Instant::now() + if waits { self.closing.poll } else { self.closing.interval };
     }
 }

@@ -141,9 +141,13 @@ impl ProgressHub {
         self.state().last_turn = Instant::now();
     }
 
-    /// Everything there is has been read and committed.
+    /// The log was looked at and there was nothing to do: progress, if the brokers answer and nothing waits there.
     pub fn caught_up(&self) {
-        self.state().last_progress = Some(Instant::now());
+        let mut state = self.state();
+        let waiting = state.status.lag.values().any(|lag| lag.records > 0);
+        if !waiting && !state.troubles.contains_key(&Scope::Source) {
+            state.last_progress = Some(Instant::now());
+        }
     }
 
     /// What the runner is doing now.
@@ -374,7 +378,5 @@ fn millis(duration: Duration) -> i64 {
 
 /// RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(millis: i64) -> String {
-    DateTime::<Utc>::from_timestamp_millis(millis)
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Millis, true)
+    DateTime::<Utc>::from_timestamp_millis(millis).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }

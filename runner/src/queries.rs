@@ -84,7 +84,8 @@ impl Queries for SqlQueries {
     }
 
     async fn restart(&mut self) -> Result<(), Failure> {
-        if self.touched {
+        // A query that runs per batch keeps no rows.
+        if self.touched && self.holds_epoch() {
             self.plan = plan(&self.sources, &self.views, &self.outputs, self.options).await?;
             self.touched = false;
         }
@@ -96,7 +97,14 @@ impl Queries for SqlQueries {
     }
 }
 
-/// A query that fails on a row is the data's problem, or the user's for having written it.
+/// A query that fails on a row is the data's problem; one that needs more memory than there is, the user's.
 fn failure(error: RunError) -> Failure {
-    Failure::new(FailureClass::Data, "QueryFailed", error.to_string())
+    let (class, reason) = match &error {
+        RunError::Row { .. } => (FailureClass::Data, "QueryFailed"),
+        RunError::Memory { .. } => (FailureClass::User, "QueryMemory"),
+        RunError::UnknownSource { .. } | RunError::Batch { .. } | RunError::Internal { .. } => {
+            (FailureClass::Internal, "Query")
+        }
+    };
+    Failure::new(class, reason, error.to_string())
 }

@@ -4,6 +4,7 @@
 pub mod duckdb;
 pub mod http;
 pub mod messages;
+pub mod orders;
 pub mod produce;
 pub mod runner;
 pub mod servers;

@@ -106,6 +106,12 @@ impl Launch {
         self
     }
 
+    /// Appends several arguments.
+    pub fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Launch {
+        self.command.args(arguments);
+        self
+    }
+
     /// Sets a variable of the environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Launch {
         self.command.env(name, value);

@@ -59,7 +59,7 @@ pub enum Starting {
     Latest,
     /// The first message at or after this time, in milliseconds since 1970 (UTC).
     Timestamp(i64),
-    /// These offsets; partitions not listed begin at the earliest.
+    /// These offsets; -2 is the earliest, -1 the latest. Every partition there is at the first start must be listed.
     ByPartition(Vec<PartitionOffset>),
 }
 
@@ -81,7 +81,7 @@ pub struct PartitionOffset {
     pub topic: String,
     /// The partition's number, from 0.
     pub partition: i32,
-    /// The offset, from 0.
+    /// The offset, from 0; where a job starts also -2, the earliest, and -1, the latest.
     pub offset: i64,
 }
 

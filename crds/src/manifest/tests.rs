@@ -159,8 +159,8 @@ fn each_mistake_has_its_message() {
         ),
         (
             at_kafka,
-            "topics: [orders], startingOffsetsByPartition: [{topic: orders, partition: 0, offset: -2}]}",
-            "job.yaml:7:132: spec.sources[0].kafka.startingOffsetsByPartition[0].offset: too small (it says `-2`); write 0 or more",
+            "topics: [orders], startingOffsetsByPartition: [{topic: orders, partition: 0, offset: -3}]}",
+            "job.yaml:7:132: spec.sources[0].kafka.startingOffsetsByPartition[0].offset: too small (it says `-3`); write -2 or more",
         ),
         // Security.
         (

@@ -65,11 +65,12 @@ pub struct KafkaSpec {
     /// Where a new job begins: at the first message of this time or later, `2026-01-31T00:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starting_timestamp: Option<TimestampText>,
-    /// Where a new job begins, by partition. Partitions not listed begin at the earliest offset.
+    /// Where a new job begins, by partition: an offset, -2 for the earliest or -1 for the latest, as in Spark. Every
+    /// partition that the topics have when the job first starts is listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 10000))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["topic", "partition"]))]
-    pub starting_offsets_by_partition: Option<Vec<PartitionOffsetSpec>>,
+    pub starting_offsets_by_partition: Option<Vec<StartingOffsetSpec>>,
     /// Where a bounded job (`trigger: {availableNow: {}}`) stops: `latest`, the end seen at the start. Unset: the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending_offsets: Option<EndingOffsetsSpec>,
@@ -115,6 +116,20 @@ pub enum StartingOffsetsSpec {
 pub enum EndingOffsetsSpec {
     /// At the end seen at the start.
     Latest,
+}
+
+/// Where one partition begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartingOffsetSpec {
+    /// The topic.
+    pub topic: TopicName,
+    /// The partition's number, from 0.
+    #[schemars(range(min = 0))]
+    pub partition: i32,
+    /// The offset, from 0; -2 is the earliest there is, -1 the latest.
+    #[schemars(range(min = -2))]
+    pub offset: i64,
 }
 
 /// An offset in one partition.

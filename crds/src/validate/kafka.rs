@@ -2,7 +2,7 @@
 
 use super::{Errors, Path, authentication, properties};
 use crate::job::{Ending, Kafka, PartitionOffset, Starting, Topics, TriggerKind};
-use crate::spec::{EndingOffsetsSpec, KafkaSpec, PartitionOffsetSpec, StartingOffsetsSpec, TimestampText};
+use crate::spec::{EndingOffsetsSpec, KafkaSpec, StartingOffsetsSpec, TimestampText, TopicName};
 
 /// Validates what is read; `trigger` is unknown if it is wrong itself.
 pub(super) fn kafka(kafka: &KafkaSpec, trigger: Option<TriggerKind>, at: &Path, errors: &mut Errors) -> Option<Kafka> {
@@ -114,7 +114,8 @@ fn starting(kafka: &KafkaSpec, trigger: Option<TriggerKind>, at: &Path, errors: 
         (Some(StartingOffsetsSpec::Earliest), None, None) => Some(Starting::Earliest),
         (None, Some(text), None) => timestamp(text, &at.field("startingTimestamp"), errors).map(Starting::Timestamp),
         (None, None, Some(offsets)) => {
-            by_partition(offsets, kafka, "startingOffsetsByPartition", at, errors).map(Starting::ByPartition)
+            let listed = offsets.iter().map(|spec| (&spec.topic, spec.partition, spec.offset)).collect();
+            by_partition(listed, kafka, &STARTS, at, errors).map(Starting::ByPartition)
         }
         _ => {
             let fix = "keep one of startingOffsets, startingTimestamp, startingOffsetsByPartition";
@@ -142,8 +143,10 @@ fn ending(kafka: &KafkaSpec, trigger: Option<TriggerKind>, at: &Path, errors: &m
         (None, Some(text), None) => {
             timestamp(text, &at.field("endingTimestamp"), errors).map(|time| Some(Ending::Timestamp(time)))
         }
-        (None, None, Some(offsets)) => by_partition(offsets, kafka, "endingOffsetsByPartition", at, errors)
-            .map(|offsets| Some(Ending::ByPartition(offsets))),
+        (None, None, Some(offsets)) => {
+            let listed = offsets.iter().map(|spec| (&spec.topic, spec.partition, spec.offset)).collect();
+            by_partition(listed, kafka, &ENDS, at, errors).map(|offsets| Some(Ending::ByPartition(offsets)))
+        }
         _ => {
             let fix = "keep one of endingOffsets, endingTimestamp, endingOffsetsByPartition";
             errors.add(at, None, "several places to stop", fix);
@@ -152,18 +155,37 @@ fn ending(kafka: &KafkaSpec, trigger: Option<TriggerKind>, at: &Path, errors: &m
     }
 }
 
+/// A list of offsets, and which of them mean one.
+struct ByPartition {
+    field: &'static str,
+    least: i64,
+    fix: &'static str,
+}
+
+const STARTS: ByPartition = ByPartition {
+    field: "startingOffsetsByPartition",
+    least: -2,
+    fix: "write an offset from 0, -2 for the earliest or -1 for the latest",
+};
+
+const ENDS: ByPartition = ByPartition {
+    field: "endingOffsetsByPartition",
+    least: 0,
+    fix: "write an offset from 0; partitions that are not listed stop at the end",
+};
+
 fn by_partition(
-    offsets: &[PartitionOffsetSpec],
+    offsets: Vec<(&TopicName, i32, i64)>,
     kafka: &KafkaSpec,
-    field: &str,
+    list: &ByPartition,
     at: &Path,
     errors: &mut Errors,
 ) -> Option<Vec<PartitionOffset>> {
     let before = errors.count();
     let mut parsed: Vec<PartitionOffset> = Vec::new();
-    for (at, spec) in at.each(field, offsets) {
-        let (topic, partition, offset) = (spec.topic.to_string(), spec.partition, spec.offset);
-        if let Some(topics) = kafka.topics.as_ref().filter(|topics| !topics.contains(&spec.topic)) {
+    for (at, &(name, partition, offset)) in at.each(list.field, &offsets) {
+        let topic = name.to_string();
+        if let Some(topics) = kafka.topics.as_ref().filter(|topics| !topics.contains(name)) {
             let known = topics.iter().map(|topic| topic.0.as_str());
             let fix = match crate::suggest::nearest(&topic, known) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -174,10 +196,8 @@ fn by_partition(
         if partition < 0 {
             errors.add(&at.field("partition"), Some(&partition.to_string()), "no partition", "partitions count from 0");
         }
-        if offset < 0 {
-            let fix =
-                "write an offset from 0; partitions that are not listed begin at the earliest and stop at the end";
-            errors.add(&at.field("offset"), Some(&offset.to_string()), "no offset", fix);
+        if offset < list.least {
+            errors.add(&at.field("offset"), Some(&offset.to_string()), "no offset", list.fix);
         }
         if parsed.iter().any(|other| other.topic == topic && other.partition == partition) {
             let problem = format!("partition {partition} of `{topic}` is there twice");

@@ -42,7 +42,8 @@ pub struct DemoArgs {
 /// What went wrong in a sentence; the folder is kept to look at.
 pub fn main(args: DemoArgs) -> Result<ExitCode, Failure> {
     let lake = lake(args.dir)?;
-    let kafka = DemoKafka::start().map_err(|error| Failure::internal(format!("cannot start the mock kafka: {error}")))?;
+    let kafka =
+        DemoKafka::start().map_err(|error| Failure::internal(format!("cannot start the mock kafka: {error}")))?;
     let manifest = lake.join("demo.yaml");
     let servers = kafka.bootstrap_servers();
     let job = JOB.replace("__KAFKA__", &servers).replace("__LAKE__", &lake.display().to_string());
@@ -158,9 +159,8 @@ fn wait_for_rows(table: &Path, wanted: u64, runner: &mut Runner) -> Result<(), F
 
 /// Reads the tables back and compares them with what was produced.
 fn prove(lake: &Path, count: u64) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|error| Failure::internal(error.to_string()))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().map_err(|error| Failure::internal(error.to_string()))?;
     let found = runtime
         .block_on(proof::query(&lake.join("commandes"), &lake.join("items")))
         .map_err(|error| Failure::internal(format!("cannot query the tables: {error}")))?;

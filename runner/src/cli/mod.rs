@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod explain;
 pub mod live;
+pub mod log;
 pub mod manifest;
 pub mod run;
 
@@ -41,6 +42,8 @@ pub enum Command {
     Validate(ManifestArgs),
     /// Prints what a job would do: stages, columns read, plans.
     Explain(ManifestArgs),
+    /// Looks into a job's log, and moves a job by hand: back to an earlier point, past offsets, away.
+    Log(log::LogArgs),
 }
 
 /// A manifest on the command line.
@@ -65,6 +68,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::main(args),
         Command::Validate(args) => explain::validate(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Log(args) => log::main(args),
     };
     match outcome {
         Ok(code) => code,

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_crds::contract::{ExitCode, Phase, TerminationMessage};
+use millrace_crds::contract::{ExitCode, FailureClass, Phase, TerminationMessage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::assemble::{Assembled, Seating, assemble};
-use crate::cli::{live, manifest, say};
+use crate::assemble::{Seating, assemble};
+use crate::cli::{live, manifest};
 use crate::control::{self, Control};
-use crate::env::Env;
+use crate::env::{Backoff, Env};
 use crate::failpoint::AbortAt;
 use crate::failure::Failure;
-use crate::ids::Revision;
+use crate::ids::{Incarnation, Revision};
 use crate::pipeline::Ended;
 use crate::progress::ProgressHub;
 use crate::telemetry::http;
@@ -91,10 +91,8 @@ pub fn main(args: RunArgs) -> Result<ProcessExit, Failure> {
     match outcome {
         Ok(Ended::Completed) => Ok(ExitCode::Completed.into()),
         Ok(Ended::Stopped) => Ok(ExitCode::Stopped.into()),
-        Ok(Ended::Superseded(by)) => {
-            say(&by);
-            Ok(ExitCode::Stopped.into())
-        }
+        // Only in a cluster, after SIGTERM.
+        Ok(Ended::Superseded(_)) => Ok(ExitCode::Stopped.into()),
         Err(failure) => Err(failure),
     }
 }
@@ -141,7 +139,14 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         secrets_dir: args.secrets_dir.clone(),
     };
     let in_cluster = args.pod_number.is_some();
-    let Assembled { pipeline, hub } = assemble(job, env, seating, control, stop.clone()).await?;
+    let incarnation = Incarnation(env.uuid());
+    let hub = Arc::new(ProgressHub::new(
+        job.name.as_str(),
+        args.revision.as_ref().unwrap_or(&job.revision),
+        args.ordinal,
+        &incarnation.to_string(),
+        job.progress_deadline,
+    ));
     if !args.no_http {
         let address = http::serve(args.http, Arc::clone(&hub))
             .await
@@ -149,8 +154,22 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         tracing::info!(%address, "serving /metrics, /status, /livez, /readyz");
     }
     let view = live::show(Arc::clone(&hub));
+    let running = async {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
+        loop {
+            let (hub, control, stop) = (Arc::clone(&hub), control.clone(), stop.clone());
+            match assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, control, stop).await {
+                Ok(pipeline) => return pipeline.run().await,
+                Err(failure) if failure.is_external() => {
+                    hub.degraded(&failure, env.clock.now_millis());
+                    tokio::time::sleep(backoff.next(&env)).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    };
     let ended = tokio::select! {
-        ended = pipeline.run() => ended,
+        ended = running => ended,
         () = grace_over(stop.clone(), args.grace) => {
             tracing::warn!(grace = ?args.grace, "the last epoch did not commit in time; it will be read again");
             Ok(Ended::Stopped)
@@ -166,6 +185,7 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
             sleep_until_stopped(stop, &hub).await;
             Ok(Ended::Superseded(by))
         }
+        Ok(Ended::Superseded(by)) => Err(Failure::new(FailureClass::User, "Superseded", by)),
         other => other,
     }
 }
@@ -215,11 +235,9 @@ fn write_termination(path: &std::path::Path, outcome: &Result<Ended, Failure>) {
             message: "stopped by a signal; what was read is committed".to_owned(),
             ..TerminationMessage::default()
         },
-        Ok(Ended::Superseded(by)) => TerminationMessage {
-            reason: "Superseded".to_owned(),
-            message: by.clone(),
-            ..TerminationMessage::default()
-        },
+        Ok(Ended::Superseded(by)) => {
+            TerminationMessage { reason: "Superseded".to_owned(), message: by.clone(), ..TerminationMessage::default() }
+        }
         Err(failure) => TerminationMessage {
             class: Some(failure.class),
             reason: failure.reason.to_owned(),

@@ -44,7 +44,11 @@ impl Committer {
                 Ok(staged) => {
                     let dead: Vec<String> = staged.into_iter().filter(|path| is_dead(path, self.fold())).collect();
                     if !dead.is_empty() {
-                        tracing::info!(output = output.name, objects = dead.len(), "removing staged objects of dead claims");
+                        tracing::info!(
+                            output = output.name,
+                            objects = dead.len(),
+                            "removing staged objects of dead claims"
+                        );
                         self.discard(index, &dead).await;
                     }
                 }

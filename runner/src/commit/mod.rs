@@ -8,7 +8,6 @@ mod committer;
 mod publish;
 mod seat;
 
-
 use tokio::task::JoinHandle;
 
 pub use committer::{Committer, Identity, log_failure};
@@ -16,7 +15,6 @@ pub use seat::Duties;
 
 use crate::epoch::ClosedEpoch;
 use crate::failure::Failure;
-use crate::ids::{Partition, TopicId};
 
 /// What the log says to this process after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,14 +86,10 @@ impl Committing {
         let Some(busy) = self.busy.as_mut() else { return Ok(Verdict::Fine) };
         let finished = (&mut busy.0).await;
         self.busy = None;
-        let (committer, outcome) = finished.map_err(|error| Failure::internal(format!("the commit broke off: {error}")))?;
+        let (committer, outcome) =
+            finished.map_err(|error| Failure::internal(format!("the commit broke off: {error}")))?;
         self.idle = Some(committer);
         outcome
-    }
-
-    /// The id of a partition's topic as the log knows it.
-    pub fn topic_id(&self, partition: &Partition) -> Option<TopicId> {
-        self.idle.as_ref()?.topic_id(partition)
     }
 
     /// Whether the process has taken its place in the log.

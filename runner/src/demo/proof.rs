@@ -54,11 +54,8 @@ pub async fn query(commandes: &Path, items: &Path) -> Result<Found, DataFusionEr
             .ok_or_else(|| DataFusionError::Execution(format!("table '{name}' has no rows")))?;
         context.register_table(name, Arc::new(MemTable::try_new(schema, vec![batches])?))?;
     }
-    let orders = one(
-        &context,
-        "SELECT count(*), count(DISTINCT order_id), coalesce(sum(total), 0.0) FROM commandes",
-    )
-    .await?;
+    let orders =
+        one(&context, "SELECT count(*), count(DISTINCT order_id), coalesce(sum(total), 0.0) FROM commandes").await?;
     let items = one(&context, "SELECT count(*) FROM items").await?;
     let best = context
         .sql(

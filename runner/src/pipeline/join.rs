@@ -17,6 +17,8 @@ use crate::source::SourceError;
 
 /// Partitions are looked up again at the earliest so long after the last time, unless an epoch needs it.
 const DISCOVER_EVERY: Duration = Duration::from_secs(5);
+/// Lag and group offsets are seen to at the earliest so long after the last time.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 impl Pipeline {
     /// Takes the runner's place in the log: its term, its claims, its offsets. Gives up the open epoch first: what it
@@ -69,6 +71,12 @@ impl Pipeline {
             // What was read of them so far is committed with the release. An epoch is named after a claim, and this may
             // be the end of one: nothing is read beside it.
             self.intakes.assign(&BTreeMap::new()).await?;
+            match self.verify_topics(turn).await? {
+                None => {}
+                // Nothing is assigned any more: what was read so far is read again.
+                Some(Verdict::Fine) => return Ok(Verdict::StartOver),
+                Some(other) => return Ok(other),
+            }
             let epoch = std::mem::replace(&mut turn.epoch, Epoch::closed_to_all());
             self.committing.start(epoch.close())?;
             return Ok(Verdict::Fine);
@@ -84,13 +92,20 @@ impl Pipeline {
             }
             self.env.failpoints.reach(Failpoint::Claimed).await;
         }
+        // Before a bounded read is planned: the ends are those of the topics that are read.
+        if let Some(verdict) = self.check_topic_ids(turn).await? {
+            return Ok(verdict);
+        }
         if self.closing.bounded {
             match self.plan_ends(turn).await? {
                 Verdict::Fine => {}
                 other => return Ok(other),
             }
         }
-        self.read_owned(turn).await?;
+        if !self.read_owned(turn).await? {
+            return Ok(Verdict::StartOver);
+        }
+        self.measure(turn).await;
         if !turn.stopping {
             let owns = self.committing.idle()?.owns_anything();
             self.hub.phase(if owns { Phase::Running } else { Phase::Waiting });
@@ -98,16 +113,32 @@ impl Pipeline {
         Ok(Verdict::Fine)
     }
 
-    /// Reads owned partitions that the open epoch does not read yet.
-    async fn read_owned(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+    /// Reads owned partitions that the open epoch does not read yet. False if it reads some that are owned no more: a
+    /// commit may give tasks up while the next epoch already reads them.
+    async fn read_owned(&mut self, turn: &mut Turn) -> Result<bool, Failure> {
         let committer = self.committing.idle()?;
-        let owned = committer.positions();
+        let mut owned = committer.positions();
+        if self.closing.bounded {
+            // A partition that appeared after the ends were planned belongs to no bounded read, or to the next one.
+            let ends = committer.ends().unwrap_or_default();
+            owned.retain(|partition, _| ends.contains_key(partition));
+        }
         let mut reading = turn.epoch.positions();
-        let new: BTreeMap<Partition, Offset> =
-            owned.iter().filter(|(partition, _)| !reading.contains_key(*partition)).map(|(p, at)| (p.clone(), *at)).collect();
+        if reading.keys().any(|partition| !owned.contains_key(partition)) {
+            return Ok(false);
+        }
+        let new: BTreeMap<Partition, Offset> = owned
+            .iter()
+            .filter(|(partition, _)| !reading.contains_key(*partition))
+            .map(|(partition, at)| (partition.clone(), *at))
+            .collect();
         self.hub.assigned(owned);
         if new.is_empty() {
-            return Ok(());
+            if turn.epoch.is_stand_in() {
+                // A bounded read over no partition still has a result.
+                turn.epoch = committer.open(&reading);
+            }
+            return Ok(true);
         }
         reading.extend(new.clone());
         if turn.epoch.moved() {
@@ -116,7 +147,7 @@ impl Pipeline {
             turn.epoch = committer.open(&reading);
         }
         self.intakes.assign(&reading).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Looks up every partition there is now. False if the brokers could not say, after waiting a little; a bounded job
@@ -151,7 +182,7 @@ impl Pipeline {
     ) -> Result<Option<BTreeMap<Partition, FirstClaim>>, Failure> {
         let committer = self.committing.idle()?;
         let (later, fresh): (Vec<_>, Vec<_>) =
-            new.iter().cloned().partition(|partition| committer.knows_source(partition.source.as_str()));
+            new.iter().cloned().partition(|partition| committer.has_begun(partition.source.as_str()));
         let mut first = BTreeMap::new();
         for (partitions, appeared_later) in [(later, true), (fresh, false)] {
             match self.intakes.start_offsets(&partitions, appeared_later).await {
@@ -204,59 +235,128 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Before an epoch is committed: are its topics still the ones it was read from? A topic that was deleted and
-    /// created again has another id, and its offsets mean other messages. `None`: they are.
+    /// Before an epoch is committed: are its topics still the ones it was read from? `None`: they are.
     pub(super) async fn verify_topics(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
         if !self.discover(turn).await? {
             return Ok(Some(Verdict::Fine));
         }
-        let recreated = turn.discovered.iter().find_map(|found| {
-            let id = TopicId(found.topic_id.clone()?);
-            let before = self.committing.topic_id(&found.partition)?;
-            (turn.epoch.positions().contains_key(&found.partition) && before != id)
-                .then(|| (found.partition.clone(), before, id))
-        });
-        let Some((partition, before, now)) = recreated else { return Ok(None) };
-        let failure = Failure::new(
-            FailureClass::Data,
-            "TopicRecreated",
-            format!(
-                "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not read of \
-                 the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of the new one",
-                partition.topic, partition.source
-            ),
-        );
-        let Some(intake) = self.intakes.by_name(partition.source.as_str()) else { return Err(failure) };
-        if intake.fail_on_data_loss {
-            return Err(failure);
-        }
-        let starts = intake.source.start_offsets(std::slice::from_ref(&partition), true).await?;
-        let start = starts.get(&partition).copied().unwrap_or(Offset(0));
-        self.lose(turn, &partition, start, Some(now), &failure.message).await.map(Some)
+        self.check_topic_ids(turn).await
     }
 
-    /// Gives up offsets that are gone, on the record, and goes on behind them.
-    pub(super) async fn lose(
+    /// Compares the topics that were found last with those the log knows. One that was deleted and created again has
+    /// another id, and its offsets mean other messages. `None`: they are the same.
+    async fn check_topic_ids(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
+        if self.recreated(turn)?.is_empty() {
+            return Ok(None);
+        }
+        // What was found last may be older than what another runner recorded before it gave the partition up.
+        if !self.discover(turn).await? {
+            return Ok(Some(Verdict::StartOver));
+        }
+        let owned = self.committing.idle()?.positions();
+        let recreated = self.recreated(turn)?;
+        for (partition, (_, reason)) in &recreated {
+            if self.intakes.by_name(partition.source.as_str()).is_none_or(|intake| intake.fail_on_data_loss) {
+                return Err(Failure::new(FailureClass::Data, "TopicRecreated", reason.clone()));
+            }
+        }
+        if recreated.is_empty() {
+            return Ok(None);
+        }
+        let partitions: Vec<Partition> = recreated.keys().cloned().collect();
+        let starts = match self.intakes.start_offsets(&partitions, true).await {
+            Ok(starts) => starts,
+            Err(error) => {
+                self.hold_out_external(turn, error).await?;
+                return Ok(Some(Verdict::StartOver));
+            }
+        };
+        let losses = recreated.into_iter().filter_map(|(partition, (id, reason))| {
+            let (expected, resumed) = (*owned.get(&partition)?, *starts.get(&partition)?);
+            Some(DataLoss { partition, expected, resumed, topic_id: Some(id), reason })
+        });
+        self.lose(turn, losses.collect()).await.map(Some)
+    }
+
+    /// The owned partitions whose topic, as it was found last, is not the one that the log knows: its id and the reason.
+    fn recreated(&mut self, turn: &Turn) -> Result<BTreeMap<Partition, (TopicId, String)>, Failure> {
+        let committer = self.committing.idle()?;
+        let owned = committer.positions();
+        let mut recreated = BTreeMap::new();
+        for found in turn.discovered.iter().filter(|found| owned.contains_key(&found.partition)) {
+            if let (Some(now), Some(before)) = (&found.topic_id, committer.topic_id(&found.partition))
+                && before.0 != *now
+            {
+                let reason = format!(
+                    "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not \
+                     read of the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of \
+                     the new one",
+                    found.partition.topic, found.partition.source
+                );
+                recreated.insert(found.partition.clone(), (TopicId(now.clone()), reason));
+            }
+        }
+        Ok(recreated)
+    }
+
+    /// Sees to what others look at: how far behind the job is, and the group's offsets. Nothing depends on it, and a
+    /// failure is not the job's.
+    async fn measure(&mut self, turn: &mut Turn) {
+        if turn.stopping || turn.measured_at.is_some_and(|at| at.elapsed() < MEASURE_EVERY) {
+            return;
+        }
+        turn.measured_at = Some(Instant::now());
+        let Ok(committer) = self.committing.idle() else { return };
+        let committed = committer.positions();
+        self.intakes.note_group_offsets(&committed).await;
+        self.hub.ends(self.intakes.ends_now(&committed).await);
+    }
+
+    /// The brokers do not hold the offset that was to be read next.
+    pub(super) async fn out_of_range(
         &mut self,
         turn: &mut Turn,
+        index: usize,
         partition: &Partition,
-        resumed: Offset,
-        topic_id: Option<TopicId>,
-        reason: &str,
+        held: (Offset, Offset),
+        error: SourceError,
     ) -> Result<Verdict, Failure> {
-        tracing::warn!(%partition, resumed = resumed.0, reason, "data loss, recorded in the job log");
-        std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
         match self.committing.done().await? {
             Verdict::Fine => {}
             other => return Ok(other),
         }
-        let committer = self.committing.idle()?;
-        let Some(expected) = committer.positions().get(partition).copied() else { return Ok(Verdict::StartOver) };
-        if expected == resumed && topic_id.is_none() {
+        // A topic that was created again shows itself like this as well, and then the offsets mean nothing. The
+        // partition is read again only once it is assigned again: whatever comes of this, it is not just to go on.
+        match self.verify_topics(turn).await? {
+            None => {}
+            Some(Verdict::Fine) => return Ok(Verdict::StartOver),
+            Some(other) => return Ok(other),
+        }
+        let Some(expected) = self.committing.idle()?.positions().get(partition).copied() else {
+            return Ok(Verdict::StartOver);
+        };
+        let (low, high) = held;
+        let resumed = expected.max(low).min(high.max(low));
+        if resumed == expected {
+            // Only what was not committed yet is not there any more.
+            self.hold_out(turn, &error.into()).await;
             return Ok(Verdict::StartOver);
         }
-        let loss = DataLoss { partition: partition.clone(), expected, resumed, topic_id, reason: reason.to_owned() };
-        match committer.record_loss(loss).await? {
+        if self.intakes.get(index).fail_on_data_loss {
+            return Err(error.into());
+        }
+        let reason = error.to_string();
+        self.lose(turn, vec![DataLoss { partition: partition.clone(), expected, resumed, topic_id: None, reason }])
+            .await
+    }
+
+    /// Gives up offsets that are gone, on the record, and goes on behind them. The open epoch is read again.
+    async fn lose(&mut self, turn: &mut Turn, losses: Vec<DataLoss>) -> Result<Verdict, Failure> {
+        for DataLoss { partition, expected, resumed, reason, .. } in &losses {
+            tracing::warn!(%partition, %expected, %resumed, reason, "data loss, recorded in the job log");
+        }
+        std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
+        match self.committing.idle()?.record_losses(losses).await? {
             Verdict::Fine => Ok(Verdict::StartOver),
             other => Ok(other),
         }

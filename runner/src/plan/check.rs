@@ -211,7 +211,7 @@ fn aggregate_of(group: &[Expr], aggregates: &[Expr]) -> Refused {
     let mut refused = Refused::new(Reason::State, "");
     let mut parts = Vec::new();
     if let Some(aggregate) = aggregates.first() {
-        parts.push(format!("the aggregate {aggregate}"));
+        parts.push(format!("the aggregate {}", aggregate.to_string().replace("count(Int64(1))", "count(*)")));
     }
     if !group.is_empty() {
         parts.push("GROUP BY".to_owned());
@@ -256,7 +256,7 @@ fn refused_expr(expr: &Expr, execution: Execution) -> Option<Refused> {
         | Expr::LambdaVariable(_) => None,
         Expr::ScalarFunction(function) => {
             let name = function.name();
-            if function.func.signature().volatility == Volatility::Volatile && !CLOCK_FUNCTIONS.contains(&name) {
+            if function.func.signature().volatility != Volatility::Immutable && !CLOCK_FUNCTIONS.contains(&name) {
                 return Some(Refused::new(Reason::Volatile, format!("{name}()")).at(&[name]));
             }
             if name == "array_element" && function.args.get(1).is_some_and(is_zero) {

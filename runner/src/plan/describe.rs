@@ -154,7 +154,7 @@ pub(super) fn run_error(error: &DataFusionError, output: &str, memory_limit: usi
     }
 }
 
-fn position(text: &QueryText, span: Span) -> Option<super::error::Position> {
+fn position(text: &QueryText, span: Span) -> Option<Box<super::error::Position>> {
     text.position(span.start.line, span.start.column)
 }
 

@@ -71,7 +71,7 @@ pub struct PlanError {
     /// What to do about it.
     pub help: Option<String>,
     /// Where in the SQL, when that is known.
-    pub position: Option<Position>,
+    pub position: Option<Box<Position>>,
 }
 
 impl PlanError {

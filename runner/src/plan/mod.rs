@@ -9,6 +9,7 @@
 
 mod check;
 mod clock;
+mod depth;
 mod describe;
 mod error;
 mod explain;
@@ -132,7 +133,7 @@ impl Plan {
         outputs: &[Output],
         options: PlanOptions,
     ) -> Result<Self, Vec<PlanError>> {
-        planner::plan(sources, views, outputs, options).await
+        planner::plan_apart(sources, views.to_vec(), outputs.to_vec(), options).await
     }
 
     /// The columns of an output's rows.

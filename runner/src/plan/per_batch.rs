@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -64,16 +64,28 @@ impl PerBatch {
     async fn collect(&self, context: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
         // The cached plan itself never runs: a run's metrics and one-time state stay with its own copy.
         let plan = reset_plan_states(Arc::clone(&self.plan))?;
+        let schema = plan.schema();
         let mut batches = Vec::new();
         for partition in 0..plan.output_partitioning().partition_count() {
             let mut stream = plan.execute(partition, Arc::clone(context))?;
             while let Some(batch) = stream.next().await {
                 let batch = batch?;
                 if batch.num_rows() > 0 {
-                    batches.push(batch);
+                    batches.push(fit(batch, &schema)?);
                 }
             }
         }
         Ok(batches)
     }
+}
+
+/// The batch under the plan's own schema: a branch of a UNION may say that a column is never NULL where the whole may
+/// not, and sinks compare schemas. No data is copied.
+pub(super) fn fit(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+        .map_err(|error| DataFusionError::ArrowError(Box::new(error), None))
 }

@@ -25,7 +25,42 @@ use super::text::QueryText;
 use super::whole::Whole;
 use super::{Plan, PlanOptions, PlannedOutput, PlannedQuery, PlannedSource, SourceTable};
 
-pub(super) async fn plan(
+/// Address space for the stack of a planning; only what it touches is memory. Enough for the deepest tree that a text
+/// of the permitted length can parse into, so that [`super::depth`] can look at it.
+const STACK: usize = 256 << 20;
+
+/// Plans on a thread of its own: planning recurses over the queries' trees, and neither a deep one nor a panic in a
+/// library may take the process with it.
+pub(super) async fn plan_apart(
+    sources: Vec<SourceTable>,
+    views: Vec<View>,
+    outputs: Vec<Output>,
+    options: PlanOptions,
+) -> Result<Plan, Vec<PlanError>> {
+    let fault = |reason: String| {
+        let place =
+            outputs.first().map_or_else(|| Place::Output(String::new()), |output| Place::Output(output.name.clone()));
+        vec![PlanError::new(place, format!("the job cannot be planned: {reason}"))]
+    };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let work = {
+        let outputs = outputs.clone();
+        move || {
+            // Nothing in planning waits: its futures are DataFusion's interfaces for catalogs elsewhere.
+            sender.send(futures::executor::block_on(plan(sources, &views, &outputs, options))).ok();
+        }
+    };
+    let spawned = std::thread::Builder::new().name("planner".to_owned()).stack_size(STACK).spawn(work);
+    if let Err(error) = spawned {
+        return Err(fault(format!("no thread for it: {error}")));
+    }
+    match receiver.await {
+        Ok(planned) => planned,
+        Err(_) => Err(fault("the planner ended in a panic; its words are on standard error".to_owned())),
+    }
+}
+
+async fn plan(
     sources: Vec<SourceTable>,
     views: &[View],
     outputs: &[Output],
@@ -113,6 +148,10 @@ impl Planner {
 
     async fn add_view(&mut self, view: &View) {
         let text = QueryText { place: Place::View(view.name.clone()), sql: view.sql.clone() };
+        if self.catalog.contains(&view.name) {
+            let error = PlanError::new(text.place, format!("there is a source or view named '{}' already", view.name));
+            return self.errors.push(error.with_help("give it another name"));
+        }
         match self.plan_view(view, &text).await {
             Ok(Some((schema, relations))) => {
                 self.catalog.add_view(&view.name, schema);
@@ -132,11 +171,6 @@ impl Planner {
         view: &View,
         text: &QueryText,
     ) -> Result<Option<(SchemaRef, BTreeSet<String>)>, Vec<PlanError>> {
-        if self.catalog.contains(&view.name) {
-            let error =
-                PlanError::new(text.place.clone(), format!("there is a source or view named '{}' already", view.name));
-            return Err(vec![error.with_help("give it another name")]);
-        }
         let Some((plan, relations)) = self.logical_plan(text).await? else { return Ok(None) };
         // Types are checked by the analyzer: here, so that a view's fault is reported as the view's, and once.
         let state = self.session.ctx.state();
@@ -209,16 +243,15 @@ impl Planner {
     }
 
     /// The texts of the views among `relations` and of those they read.
-    fn view_texts<'a>(&'a self, relations: &BTreeSet<String>) -> Vec<&'a QueryText> {
+    fn view_texts<'a>(&'a self, relations: &'a BTreeSet<String>) -> Vec<&'a QueryText> {
         let mut texts = Vec::new();
         let mut seen = BTreeSet::new();
         let mut waiting: Vec<&str> = relations.iter().map(String::as_str).collect();
         while let Some(name) = waiting.pop() {
-            let Some((name, view)) = self.views.get_key_value(name).filter(|(name, _)| seen.insert(name.as_str()))
-            else {
+            if !seen.insert(name) {
                 continue;
-            };
-            let _ = name;
+            }
+            let Some(view) = self.views.get(name) else { continue };
             texts.push(&view.text);
             waiting.extend(view.relations.iter().map(String::as_str));
         }

@@ -5,13 +5,14 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
+use super::depth::{DEEPEST, too_deep};
 use super::error::{Place, PlanError, Position};
 
 /// DataFusion's own dialect: identifiers may be quoted with double quotes or, as Spark's users do, with backquotes.
 const DIALECT: GenericDialect = GenericDialect {};
 
-/// Deeper nesting than anyone writes, shallow enough for a thread's stack.
-const DEEPEST: usize = 50;
+/// Levels of parentheses and queries, for which the parser recurses over large frames.
+const DEEPEST_PARENTHESES: usize = 50;
 
 /// One query of the manifest, as written.
 #[derive(Debug, Clone)]
@@ -24,12 +25,20 @@ impl QueryText {
     /// Parses the text, which must be exactly one query.
     pub(super) fn parse(&self) -> Result<Query, PlanError> {
         let parsed = Parser::new(&DIALECT)
-            .with_recursion_limit(DEEPEST)
+            .with_recursion_limit(DEEPEST_PARENTHESES)
             .try_with_sql(&self.sql)
             .and_then(|mut parser| parser.parse_statements());
         let mut statements = parsed.map_err(|error| self.syntax_error(&error))?;
         match (statements.pop(), statements.len()) {
-            (Some(Statement::Query(query)), 0) => Ok(*query),
+            (Some(Statement::Query(query)), 0) => match too_deep(&query) {
+                None => Ok(*query),
+                Some(what) => {
+                    let message = format!("the SQL holds {what} that are nested more than {DEEPEST} deep");
+                    Err(PlanError::new(self.place.clone(), message).with_help(
+                        "write a long chain of comparisons as column IN (…), or divide the query into views",
+                    ))
+                }
+            },
             (Some(_), 0) => Err(PlanError::new(self.place.clone(), "the SQL is not a query")
                 .with_help("write one SELECT; the sink says where its rows go")),
             (None, _) => Err(PlanError::new(self.place.clone(), "the SQL is empty").with_help("write one SELECT")),
@@ -39,12 +48,12 @@ impl QueryText {
     }
 
     /// The position of a location the parser or the planner names; `None` for an invented one.
-    pub(super) fn position(&self, line: u64, column: u64) -> Option<Position> {
-        Position::new(&self.place, &self.sql, line, column)
+    pub(super) fn position(&self, line: u64, column: u64) -> Option<Box<Position>> {
+        Position::new(&self.place, &self.sql, line, column).map(Box::new)
     }
 
     /// Where these words and signs first stand one after the other, compared without case and without quotes.
-    pub(super) fn find(&self, words: &[&str]) -> Option<Position> {
+    pub(super) fn find(&self, words: &[&str]) -> Option<Box<Position>> {
         let tokens = Tokenizer::new(&DIALECT, &self.sql).tokenize_with_location().ok()?;
         let seen: Vec<(String, Location)> = tokens
             .into_iter()
@@ -80,7 +89,7 @@ impl QueryText {
     }
 
     /// Just behind the last character: where an unexpected end is.
-    fn end(&self) -> Option<Position> {
+    fn end(&self) -> Option<Box<Position>> {
         let text = self.sql.trim_end();
         let line = text.lines().count();
         let column = text.lines().next_back()?.chars().count() + 1;

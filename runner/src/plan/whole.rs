@@ -14,6 +14,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::per_batch::fit;
 use super::scan::{Load, ScanInput, scans_of};
 
 /// Batches that wait before the only scan of a query: one being read, one ready.
@@ -146,12 +147,13 @@ async fn collect(
     mut stream: datafusion::execution::SendableRecordBatchStream,
     held: MemoryReservation,
 ) -> Result<Vec<RecordBatch>> {
+    let schema = stream.schema();
     let mut batches = Vec::new();
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         if batch.num_rows() > 0 {
             held.try_grow(batch.get_array_memory_size())?;
-            batches.push(batch);
+            batches.push(fit(batch, &schema)?);
         }
     }
     Ok(batches)

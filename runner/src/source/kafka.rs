@@ -226,7 +226,7 @@ fn open(config: &ClientConfig, place: &Place) -> Result<Handle, SourceError> {
         KafkaError::ClientConfig(_, reason, property, _) => {
             SourceError::Property { source_name: place.source.clone(), property, reason }
         }
-        KafkaError::ClientCreation(reason) => place.other(format!("kafka settings do not fit together: {reason}")),
+        KafkaError::ClientCreation(reason) => place.settings(format!("kafka settings do not fit together: {reason}")),
         other => place.other(other.to_string()),
     })
 }

@@ -122,6 +122,14 @@ pub enum SourceError {
         /// librdkafka's words.
         reason: String,
     },
+    /// Something else in the manifest, or a secret it names, that cannot be used.
+    #[error("source '{source_name}': {reason}")]
+    Settings {
+        /// The source's name.
+        source_name: String,
+        /// What is wrong and how to mend it.
+        reason: String,
+    },
     /// Anything else.
     #[error("source '{source_name}': {reason}")]
     Other {

@@ -46,7 +46,7 @@ pub(super) fn starts(
                 return Ok(wanted);
             }
             let names: Vec<String> = unlisted.iter().map(ToString::to_string).collect();
-            Err(SourceError::Other {
+            Err(SourceError::Settings {
                 source_name: source.to_owned(),
                 reason: format!(
                     "startingOffsetsByPartition has no offset for {}; list every partition (offset -2 is the earliest, \
@@ -122,7 +122,7 @@ fn by_partition(
             LATEST => Wanted::Latest,
             0.. => Wanted::Exact(offset),
             _ => {
-                return Err(SourceError::Other {
+                return Err(SourceError::Settings {
                     source_name: source.to_owned(),
                     reason: format!(
                         "offset {offset} of {partition} is none: use 0 and up, -2 (earliest) or -1 (latest)"
@@ -166,7 +166,7 @@ mod tests {
     fn partitions_without_a_starting_offset_are_named() {
         let starting = Starting::ByPartition(listed(&[(1, 5)]));
         let error = starts("orders", &starting, &[partition(0), partition(1), partition(2)], false).unwrap_err();
-        assert!(error.to_string().contains("no offset for t-0, t-2"), "{error}");
+        assert!(error.to_string().contains("no offset for orders/t/0, orders/t/2"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, TableAlias, TableFactor, VisitorMut,
 };
 
+use super::syntax::{unsupported_in_query, unsupported_in_relation, unsupported_in_select};
 use super::{Catalog, Scopes, Settled, same};
 use crate::plan::error::PlanError;
 use crate::plan::text::{QueryText, suggestion};
@@ -45,6 +46,15 @@ impl Collect<'_> {
         error.help = help;
         error.position = at.and_then(|ident| self.text.position(ident.span.start.line, ident.span.start.column));
         self.errors.push(error);
+    }
+
+    fn refuse_clause(&mut self, clause: Option<&'static str>) {
+        let Some(clause) = clause else { return };
+        self.refuse(format!("{clause} is not supported"), Some("rewrite the query without it".to_owned()), None);
+        if let Some(error) = self.errors.last_mut() {
+            let words: Vec<&str> = clause.split(' ').filter(|word| word.chars().all(|c| !c.is_lowercase())).collect();
+            error.position = if words.is_empty() { None } else { self.text.find(&words) };
+        }
     }
 
     fn declare_alias(&mut self, alias: Option<&TableAlias>) {
@@ -100,6 +110,7 @@ impl VisitorMut for Collect<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.scopes.enter(query);
+        self.refuse_clause(unsupported_in_query(query));
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             self.declare_alias(Some(&cte.alias));
         }
@@ -112,6 +123,7 @@ impl VisitorMut for Collect<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        self.refuse_clause(unsupported_in_select(select));
         for item in &select.projection {
             match item {
                 SelectItem::ExprWithAlias { alias, .. } => {
@@ -132,6 +144,7 @@ impl VisitorMut for Collect<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.refuse_clause(unsupported_in_relation(factor));
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => {
                 self.relation(name);

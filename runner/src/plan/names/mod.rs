@@ -7,6 +7,7 @@
 
 mod collect;
 mod rewrite;
+mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -138,7 +139,9 @@ impl Scopes {
             Some(with) => with.cte_tables.iter().map(|cte| cte.alias.name.value.clone()).collect(),
             None => Vec::new(),
         };
-        self.0.push(Scope { names, visible: 0 });
+        // A recursive expression sees itself, and is refused later for being recursive.
+        let visible = if query.with.as_ref().is_some_and(|with| with.recursive) { names.len() } else { 0 };
+        self.0.push(Scope { names, visible });
     }
 
     fn leave(&mut self) {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, ExceptSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Subscript, TableFactor, TableWithJoins,
-    Value, VisitorMut, WildcardAdditionalOptions,
+    AccessExpr, BinaryOperator, ExceptSelectItem, ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Subscript, TableFactor,
+    TableWithJoins, Value, VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::{Catalog, KAFKA_COLUMNS, Relation, Scopes, same};
@@ -42,6 +42,22 @@ impl VisitorMut for Rewrite<'_> {
         match expr {
             Expr::Identifier(ident) => self.spellings.apply(ident),
             Expr::CompoundIdentifier(idents) => idents.iter_mut().for_each(|ident| self.spellings.apply(ident)),
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                // Dots before the first bracket belong to the name: relation.column['field'].
+                let mut in_name = matches!(root.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                for access in access_chain {
+                    in_name &= matches!(access, AccessExpr::Dot(_));
+                    if in_name {
+                        continue;
+                    }
+                    if let AccessExpr::Dot(Expr::Identifier(ident)) = access {
+                        self.spellings.apply(ident);
+                        // DataFusion reaches into an element by ['field'] only.
+                        let field = Value::SingleQuotedString(ident.value.clone()).with_span(ident.span);
+                        *access = AccessExpr::Subscript(Subscript::Index { index: Expr::Value(field) });
+                    }
+                }
+            }
             Expr::Function(function) => rename_function(&mut function.name),
             Expr::RLike { negated, expr: text, pattern, .. } => {
                 let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
@@ -126,6 +142,16 @@ impl Rewrite<'_> {
         if let Some(except) = &mut options.opt_except {
             self.spellings.apply(&mut except.first_element);
             except.additional_elements.iter_mut().for_each(|ident| self.spellings.apply(ident));
+        }
+        let excluded = match &mut options.opt_exclude {
+            Some(ExcludeSelectItem::Single(name)) => std::slice::from_mut(name),
+            Some(ExcludeSelectItem::Multiple(names)) => names.as_mut_slice(),
+            None => &mut [],
+        };
+        for part in excluded.iter_mut().flat_map(|name| &mut name.0) {
+            if let ObjectNamePart::Identifier(ident) = part {
+                self.spellings.apply(ident);
+            }
         }
     }
 
@@ -224,7 +250,6 @@ fn field_name(expr: &Expr, relations: &[FromRelation]) -> Option<Ident> {
             (idents.len() > column_parts).then(|| idents.last().cloned()).flatten()
         }
         Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
-            AccessExpr::Dot(Expr::Identifier(ident)) => Some(ident.clone()),
             AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) => match &value.value {
                 Value::SingleQuotedString(name) => Some(Ident::new(name.clone())),
                 _ => None,

@@ -149,3 +149,51 @@ async fn a_batch_with_other_columns_is_refused() {
     let error = plan.run("clicks", &other, noon()).await.unwrap_err();
     assert!(matches!(error, RunError::UnknownSource { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn a_place_behind_letters_of_several_bytes_is_counted_in_letters() {
+    let why = why_refused("SELECT 'été à Noël — 日本' AS x, totl FROM orders").await;
+    let lines: Vec<&str> = why.lines().collect();
+    let at = lines[lines.len() - 1].chars().position(|c| c == '^').unwrap();
+    assert_eq!(lines[lines.len() - 2].chars().skip(at).take(4).collect::<String>(), "totl", "{why}");
+}
+
+/// Chains of the kinds that nest: `times` links each.
+fn chains(times: usize) -> Vec<String> {
+    let repeat = |link: &str, between: &str| vec![link; times].join(between);
+    vec![
+        format!("SELECT total FROM orders WHERE {}", repeat("total = 1", " OR ")),
+        format!("SELECT total FROM orders WHERE {} > 1", repeat("total", " + ")),
+        format!("SELECT {} AS t FROM orders", repeat("status", " || ")),
+        format!("SELECT total{} AS t FROM orders", repeat("::INT", "")),
+        format!("SELECT total{} AS t FROM orders", repeat(" IS NULL", "")),
+        repeat("SELECT total FROM orders", " UNION ALL "),
+    ]
+}
+
+/// The test's thread has the 2 MiB that a runtime's thread has.
+#[tokio::test]
+async fn long_chains_are_planned_and_run() {
+    for sql in chains(240) {
+        let mut plan = planned(vec![orders()], &[], &[append(&sql)], false).await;
+        run(&mut plan, "orders", &three_orders()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn chains_that_would_overflow_the_stack_are_refused_up_to_the_longest_text_there_can_be() {
+    for times in [300, 2_500] {
+        for sql in chains(times) {
+            let why = why_refused(&sql).await;
+            assert!(why.contains("nested more than 256 deep"), "{why}");
+        }
+    }
+    let longest = format!("SELECT 1{} AS t FROM orders", "+1".repeat(32_000));
+    assert!(why_refused(&longest).await.contains("nested more than 256 deep"));
+    let joins = format!("SELECT 1 AS one FROM orders{}", ",orders".repeat(300));
+    assert!(why_refused(&joins).await.contains("joins that are nested more than 256 deep"));
+    // The parser gives up on these by itself, in its own words.
+    for (open, close) in [("(", ")"), ("NOT ", ""), ("CASE WHEN true THEN ", " END"), ("- ", ""), ("upper(", ")")] {
+        why_refused(&format!("SELECT {}total{} AS t FROM orders", open.repeat(2_000), close.repeat(2_000))).await;
+    }
+}

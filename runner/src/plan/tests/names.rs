@@ -51,7 +51,7 @@ async fn a_star_over_a_common_table_expression_gives_what_it_selects() {
 async fn a_star_can_leave_out_more() {
     let expected = ["order_id", "customer_id", "timestamp", "total", "status"];
     assert_eq!(columns(&[], "SELECT * EXCEPT (items) FROM orders").await, expected);
-    assert_eq!(columns(&[], "SELECT * EXCLUDE (items) FROM orders").await, expected);
+    assert_eq!(columns(&[], "SELECT * EXCLUDE (Items) FROM orders").await, expected);
     assert_eq!(columns(&[], "SELECT * EXCEPT (ITEMS, _offset) FROM orders").await, expected);
 }
 

@@ -1,5 +1,7 @@
 //! What cannot be run correctly is refused when it is planned.
 
+use datafusion::logical_expr::Volatility;
+
 use super::*;
 
 /// Queries that one micro-batch cannot answer, and the construct that the refusal names.
@@ -120,7 +122,10 @@ async fn what_is_not_a_query_over_sources_is_refused() {
         ("EXPLAIN SELECT 1", "the SQL is not a query"),
         ("SELECT 1; SELECT 2", "more than one statement"),
         (" ", "the SQL is empty"),
-        ("WITH RECURSIVE r AS (SELECT total FROM orders UNION ALL SELECT total FROM r) SELECT * FROM r", "ecursive"),
+        (
+            "WITH RECURSIVE r AS (SELECT total FROM orders UNION ALL SELECT total FROM r) SELECT * FROM r",
+            "WITH RECURSIVE is not supported",
+        ),
         ("SELECT * FROM generate_series(1, 3)", "function 'generate_series' cannot stand in FROM"),
         ("SELECT * FROM orders, unnest(items)", "unnest in FROM is not supported"),
         ("SELECT item FROM orders LATERAL VIEW explode(items) e AS item", "LATERAL VIEW is not supported"),
@@ -143,4 +148,45 @@ async fn elements_are_not_counted_from_zero() {
 async fn windows_over_event_time_are_refused_by_name() {
     let why = why_refused("SELECT count(*) AS n FROM orders GROUP BY window(_timestamp, '5 minutes')").await;
     assert!(why.contains("event-time windows (window)"), "{why}");
+}
+
+#[tokio::test]
+async fn clauses_that_would_have_no_effect_are_refused() {
+    let cases = [
+        ("SELECT total FROM orders TABLESAMPLE BERNOULLI (10)", "TABLESAMPLE"),
+        ("SELECT total FROM (SELECT total FROM orders) AS o TABLESAMPLE (10 ROWS)", "TABLESAMPLE"),
+        ("SELECT total FROM orders FOR UPDATE", "FOR UPDATE"),
+        ("SELECT total INTO other FROM orders", "INTO"),
+        ("SELECT total FROM orders DISTRIBUTE BY total", "DISTRIBUTE BY"),
+        ("SELECT total FROM orders PREWHERE total > 1", "PREWHERE"),
+        ("SELECT total FROM orders LIMIT 1 BY status", "LIMIT BY"),
+        ("FROM orders SELECT total", "FROM before SELECT"),
+        ("SELECT total FROM orders |> WHERE total > 1", "|>"),
+    ];
+    for (sql, clause) in cases {
+        let errors = texts(&refused(&[], &[complete(sql)], true).await);
+        assert!(errors[0].contains(&format!("{clause} is not supported")), "{sql}: {errors:#?}");
+    }
+}
+
+#[tokio::test]
+async fn every_function_that_is_not_a_pure_one_is_known() {
+    let plan = planned(vec![orders()], &[], &[append("SELECT total FROM orders")], false).await;
+    let state = plan.session.ctx.state();
+    let mut found: Vec<&str> = state
+        .scalar_functions()
+        .values()
+        .filter(|function| function.signature().volatility != Volatility::Immutable)
+        .map(|function| function.name())
+        .chain(
+            state
+                .higher_order_functions()
+                .values()
+                .filter(|function| function.signature().volatility != Volatility::Immutable)
+                .map(|function| function.name()),
+        )
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, ["current_date", "file_row_index", "input_file_name", "now", "random", "uuid"]);
 }

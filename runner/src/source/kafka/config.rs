@@ -111,7 +111,7 @@ fn security(source: &str, kafka: &Kafka, secrets: &Secrets) -> Result<Vec<(&'sta
     let text = |secret| {
         secrets
             .text(secret)
-            .map_err(|error| SourceError::Other { source_name: source.to_owned(), reason: error.to_string() })
+            .map_err(|error| SourceError::Settings { source_name: source.to_owned(), reason: error.to_string() })
     };
     let sasl = matches!(kafka.authentication, Some(Authentication::Sasl { .. }));
     let tls = kafka.tls.is_some() || matches!(kafka.authentication, Some(Authentication::Tls { .. }));

@@ -35,6 +35,10 @@ impl Place {
         SourceError::Other { source_name: self.source.clone(), reason: reason.into() }
     }
 
+    pub(super) fn settings(&self, reason: impl Into<String>) -> SourceError {
+        SourceError::Settings { source_name: self.source.clone(), reason: reason.into() }
+    }
+
     pub(super) fn unreachable(&self, reason: impl Into<String>) -> SourceError {
         SourceError::Unreachable { brokers: self.brokers.clone(), reason: reason.into() }
     }
@@ -71,7 +75,7 @@ impl Place {
             Code::TopicAuthorizationFailed => {
                 self.denied(format!("no right on topic '{topic}'; grant this user DESCRIBE and READ on it"))
             }
-            Code::InvalidTopic => self.other(format!("'{topic}' is no valid name of a topic")),
+            Code::InvalidTopic => self.settings(format!("'{topic}' is no valid name of a topic")),
             code if is_passing(code) => self.unreachable(format!("topic '{topic}': {code}")),
             code => self.other(format!("topic '{topic}': {code}")),
         }
@@ -155,7 +159,7 @@ impl Selection {
             Topics::List(names) => Ok(Self::List(names.clone())),
             Topics::Pattern(pattern) => Regex::new(&format!("^(?:{pattern})$"))
                 .map(Self::Pattern)
-                .map_err(|error| place.other(format!("topicPattern '{pattern}' is no regular expression: {error}"))),
+                .map_err(|error| place.settings(format!("topicPattern '{pattern}' is no regular expression: {error}"))),
         }
     }
 }
@@ -284,8 +288,7 @@ fn list_offsets(
         if let Err(error) = answer.error() {
             return Err(place.topic_error(answer.topic(), code(&error)));
         }
-        let partition =
-            Partition::new(place.source.clone(), answer.topic(), answer.partition());
+        let partition = Partition::new(place.source.clone(), answer.topic(), answer.partition());
         let offset = match answer.offset() {
             KafkaOffset::Offset(offset) => Some(Offset(offset)),
             _ => None,
