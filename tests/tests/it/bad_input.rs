@@ -167,7 +167,11 @@ fn a_missing_bucket_is_named() {
     let setup = Setup::new();
     let bucket = unique("missing");
     let job = setup.job.edited(|job| job.with(&setup.bucket, &bucket));
-    assert_refused(&job, USER, &[&format!("bucket '{bucket}' does not exist"), "create it"]);
+    assert_refused(
+        &job,
+        USER,
+        &[&format!("s3://{bucket}/"), "does not exist", "create the bucket or correct its name"],
+    );
     setup.minio.create_bucket(&bucket).unwrap();
     job.complete();
     Setup { bucket, ..setup }.assert_all_rows_once();
@@ -177,7 +181,7 @@ fn a_missing_bucket_is_named() {
 fn denied_credentials_are_the_users_to_mend() {
     let setup = Setup::new();
     setup.job.set_secret("minio", "secretKey", "wrong");
-    assert_refused(&setup.job, USER, &[&format!("s3://{}/", setup.bucket), "denied"]);
+    assert_refused(&setup.job, USER, &[&format!("s3://{}/", setup.bucket), "correct the credentials"]);
     setup.job.set_secret("minio", "secretKey", SECRET_KEY);
     setup.job.complete();
     setup.assert_all_rows_once();
@@ -326,7 +330,7 @@ fn a_full_disk_is_named_once_and_the_job_goes_on_when_there_is_room() {
         disk.fill();
         let mut runner = disk.launch(&job);
         let line = runner.wait_for_line("DiskFull", SOON).unwrap();
-        assert!(line.contains("space") && line.contains("free some"), "{line}");
+        assert!(line.contains("space") && line.contains("free some") && line.contains(&place(full)), "{line}");
         disk.make_room();
         assert_completes(&mut runner);
         assert_eq!(complaints(&runner.printed()), 1, "it is said once:\n{}", runner.printed());

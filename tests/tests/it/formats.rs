@@ -57,7 +57,7 @@ fn every_type_of_json_arrives_as_it_was_sent() {
     let topic = kafka.unique_topic("types", 1).unwrap();
     let full = json!({
         "id": i64::MIN, "flag": true, "tiny": -128, "small": 32767, "number": 2147483647, "ratio": 0.5, "mean": 1e-300,
-        "price": "12345678901234.5678", "day": "2024-02-29", "at": "2025-03-30T02:30:00.123456+02:00",
+        "price": "12345678901234.5678", "day": "2024-02-29", "instant": "2025-03-30T02:30:00.123456+02:00",
         "local": "2025-03-30 02:30:00.5", "raw": "AAEC/w==", "note": "Zürich\u{1F980}\"\\\n",
         "tags": ["a", null, ""], "place": {"street": "Rue de l'Été", "geo": {"lat": 47.37, "lon": null}},
         "prices": {"net": "1.10", "gross": "1.19"}, "lines": [{"sku": "x", "parts": [1, 2]}, {"sku": "y", "parts": []}],
@@ -67,11 +67,11 @@ fn every_type_of_json_arrives_as_it_was_sent() {
     send(kafka, &topic, &[&full.to_string(), &empty.to_string(), r#"{"lines":[{"parts":[3],"sku":"z"}],"id":2}"#]);
 
     let schema = "id BIGINT, flag BOOLEAN, tiny TINYINT, small SMALLINT, number INT, ratio FLOAT, mean DOUBLE, \
-                  price DECIMAL(18, 4), day DATE, at TIMESTAMP, local TIMESTAMP_NTZ, raw BINARY, note STRING, \
+                  price DECIMAL(18, 4), day DATE, instant TIMESTAMP, local TIMESTAMP_NTZ, raw BINARY, note STRING, \
                   tags ARRAY<STRING>, place STRUCT<street STRING, geo STRUCT<lat DOUBLE, lon DOUBLE>>, \
                   prices MAP<STRING, DECIMAL(10, 2)>, lines ARRAY<STRUCT<sku STRING, parts ARRAY<INT>>>";
     let columns =
-        "id, flag, tiny, small, number, ratio, mean, price, day, at, local, raw, note, tags, place, prices, lines";
+        "id, flag, tiny, small, number, ratio, mean, price, day, instant, local, raw, note, tags, place, prices, lines";
     let (_job, oracle) =
         copy(kafka, &topic, &format!("json: {{schema: \"{schema}\"}}"), &format!("SELECT {columns} FROM source"), "");
     let types = texts(&oracle, "SELECT column_type FROM (DESCRIBE FROM t)").concat().join("; ");
@@ -86,7 +86,7 @@ fn every_type_of_json_arrives_as_it_was_sent() {
         "SELECT (_text->>'id')::BIGINT, (_text->>'flag')::BOOLEAN, (_text->>'tiny')::TINYINT,
                 (_text->>'small')::SMALLINT, (_text->>'number')::INT, (_text->>'ratio')::FLOAT,
                 (_text->>'mean')::DOUBLE, (_text->>'price')::DECIMAL(18, 4), (_text->>'day')::DATE,
-                (_text->>'at')::TIMESTAMPTZ, (_text->>'local')::TIMESTAMP, from_base64(_text->>'raw'), _text->>'note',
+                (_text->>'instant')::TIMESTAMPTZ, (_text->>'local')::TIMESTAMP, from_base64(_text->>'raw'), _text->>'note',
                 from_json(_text->'tags', '[\"VARCHAR\"]'),
                 from_json(_text->'place', '{\"street\": \"VARCHAR\", \"geo\": {\"lat\": \"DOUBLE\", \"lon\": \"DOUBLE\"}}'),
                 from_json(_text->'prices', '\"MAP(VARCHAR, DECIMAL(10, 2))\"'),
