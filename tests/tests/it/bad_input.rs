@@ -335,7 +335,7 @@ fn a_full_disk_is_named_once_and_the_job_goes_on_when_there_is_room() {
         assert_completes(&mut runner);
         assert_eq!(complaints(&runner.printed()), 1, "it is said once:\n{}", runner.printed());
 
-        let table = if full == "table" { disk.from_outside("table") } else { place("table").into() };
+        let table = if full == "table" { disk.outside("table") } else { place("table").into() };
         let oracle = Oracle::new().unwrap().topic("messages", setup.kafka, &setup.topic).path("t", &table);
         assert_same(&oracle, EXPECTED, "SELECT order_id, amount, part, off FROM t");
     }
@@ -404,7 +404,7 @@ impl SmallDisk {
         let mut command = Command::new("unshare");
         command.args(own).args(["--mount", "sh", "-c", script]).arg(directory.path());
         let mut disk = SmallDisk { holder: Process::start("the small disk", &mut command).unwrap(), directory, flags };
-        let mounted = disk.from_outside("mounted");
+        let mounted = disk.outside("mounted");
         wait::until("the small disk", SOON, || match disk.holder.try_wait()? {
             Some(status) => anyhow::bail!("this test mounts a small disk, which failed ({status}): run it as root"),
             None => Ok(mounted.exists().then_some(())),
@@ -419,13 +419,13 @@ impl SmallDisk {
     }
 
     /// Where a file on it is for those outside.
-    fn from_outside(&self, file: &str) -> PathBuf {
+    fn outside(&self, file: &str) -> PathBuf {
         let path = self.directory.path().strip_prefix("/").unwrap();
         Path::new("/proc").join(self.holder.pid().to_string()).join("root").join(path).join(file)
     }
 
     fn fill(&self) {
-        let mut filler = File::create(self.from_outside("filler")).unwrap();
+        let mut filler = File::create(self.outside("filler")).unwrap();
         let error = loop {
             if let Err(error) = filler.write_all(&[0; 4096]) {
                 break error;
@@ -435,7 +435,7 @@ impl SmallDisk {
     }
 
     fn make_room(&self) {
-        std::fs::remove_file(self.from_outside("filler")).unwrap();
+        std::fs::remove_file(self.outside("filler")).unwrap();
     }
 
     /// Starts the job where the disk is.
