@@ -11,7 +11,7 @@ use millrace_crds::{
 };
 use millrace_joblog::decide::{Permission, Start};
 use millrace_joblog::record::Home;
-use millrace_joblog::store::{LocalStore, LogStore, ObjectLogStore, ProbeError, probe};
+use millrace_joblog::store::{FaultKind as LogFault, LocalStore, LogStore, ObjectLogStore, ProbeError, probe};
 use millrace_joblog::{JobLog, Limits};
 use tokio::sync::watch;
 
@@ -222,9 +222,10 @@ pub struct Checkpoint {
 pub fn open_checkpoint(stores: &Stores, location: &Location) -> Result<Checkpoint, Failure> {
     let at = stores.log_store(location).map_err(|fault| store_failure(location, &fault))?;
     let store: Arc<dyn LogStore> = match location {
-        Location::Local(_) => Arc::new(
-            LocalStore::open(&at.shown).map_err(|error| Failure::user(format!("checkpoint {location}: {error}")))?,
-        ),
+        Location::Local(_) => Arc::new(LocalStore::open(&at.shown).map_err(|error| match error.kind {
+            LogFault::Full => log_failure(&error.into()),
+            _ => Failure::user(format!("checkpoint {location}: {error}")),
+        })?),
         Location::S3 { .. } => Arc::new(ObjectLogStore::new(at.store, at.prefix)),
     };
     Ok(Checkpoint { store, shown: at.shown })
@@ -245,7 +246,10 @@ fn store_failure(location: &Location, fault: &StoreFault) -> Failure {
 
 fn probe_failure(location: &Location, error: ProbeError) -> Failure {
     match error {
-        ProbeError::Store(error) => log_failure(&error.into()),
+        ProbeError::Store(error) => {
+            let failure = log_failure(&error.into());
+            Failure { message: format!("checkpoint {location}: {}", failure.message), ..failure }
+        }
         other => Failure::new(FailureClass::User, "StoreUnfit", format!("checkpoint {location}: {other}")),
     }
 }

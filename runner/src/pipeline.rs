@@ -178,7 +178,9 @@ impl Pipeline {
         if let Some(first) = decoded.bad.first() {
             match &intake.on_error {
                 OnError::Fail => {
-                    return Err(Failure::new(FailureClass::Data, "RowDoesNotDecode", dead_letter::describe(first)));
+                    let way_out = "set onError of this source to skip or deadLetter to go on without such messages";
+                    let message = format!("{}; {way_out}", dead_letter::describe(first));
+                    return Err(Failure::new(FailureClass::Data, "RowDoesNotDecode", message));
                 }
                 OnError::Skip => {}
                 OnError::DeadLetter { .. } => {

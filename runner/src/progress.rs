@@ -18,6 +18,9 @@ use crate::telemetry::metrics::{Metrics, OutputLabel, SourceLabel};
 /// The loop counts as stuck when it has not turned for this long.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 
+/// An outage that goes on under other words is not said again before this.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// Where a trouble lies, so that one side's recovery does not hide the other's trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
@@ -29,7 +32,8 @@ pub enum Scope {
 
 impl Scope {
     fn of(failure: &Failure) -> Self {
-        if failure.reason.starts_with("Store") || failure.reason == "DiskFull" { Self::Store } else { Self::Source }
+        let of_store = failure.reason.starts_with("Store") || ["DiskFull", "Sink"].contains(&failure.reason);
+        if of_store { Self::Store } else { Self::Source }
     }
 }
 
@@ -68,6 +72,8 @@ pub struct ProgressHub {
 struct State {
     status: RunnerStatus,
     troubles: BTreeMap<Scope, Degraded>,
+    /// When the log was last told of each trouble.
+    said: BTreeMap<Scope, Instant>,
     ends: BTreeMap<Partition, Offset>,
     committed: BTreeMap<Partition, Offset>,
     last_turn: Instant,
@@ -105,6 +111,7 @@ impl ProgressHub {
             state: Mutex::new(State {
                 status,
                 troubles: BTreeMap::new(),
+                said: BTreeMap::new(),
                 ends: BTreeMap::new(),
                 committed: BTreeMap::new(),
                 last_turn: Instant::now(),
@@ -160,15 +167,22 @@ impl ProgressHub {
         self.metrics.log_seq.set(i64::try_from(seq).unwrap_or(i64::MAX));
     }
 
-    /// Something outside is away, or only the user can mend it. Said once in the log, until it changes.
+    /// Something outside is away, or only the user can mend it. Said once in the log, until it changes; an outage whose
+    /// words change with every attempt (a file's name, a request) is said again after a minute at the earliest.
     pub fn degraded(&self, failure: &Failure, now_millis: i64) {
         let mut state = self.state();
         let scope = Scope::of(failure);
-        if state.troubles.get(&scope).is_some_and(|known| known.message == failure.message) {
+        let known = state.troubles.get(&scope);
+        if known.is_some_and(|known| known.message == failure.message) {
             return;
         }
         self.metrics.degraded.set(1);
-        tracing::warn!(class = %failure.class, reason = failure.reason, "{}", failure.message);
+        let same_outage = failure.is_external() && known.is_some_and(|known| known.reason == failure.reason);
+        let lately = state.said.get(&scope).is_some_and(|said| said.elapsed() < SAY_AGAIN_AFTER);
+        if !(same_outage && lately) {
+            tracing::warn!(class = %failure.class, reason = failure.reason, "{}", failure.message);
+            state.said.insert(scope, Instant::now());
+        }
         let trouble = Degraded {
             class: Some(failure.class),
             reason: failure.reason.to_owned(),

@@ -50,7 +50,7 @@ def view_query(view, directory):
     files = [os.path.join(at, name) for at, _, names in os.walk(copy) for name in names if name.endswith(".parquet")]
     if not files:
         sys.exit(f"there is no Parquet file for {view['name']}: {view}")
-    files = json.dumps(sorted(files)).replace("'", "''").replace('"', "'")
+    files = json.dumps(sorted(files), ensure_ascii=False).replace("'", "''").replace('"', "'")
     options = "union_by_name = true, hive_partitioning = true, hive_types_autocast = false"
     columns = "*, TRY(decode(_key)) AS _key_text, TRY(decode(_value)) AS _text" if "topic" in view else "*"
     return f"SELECT {columns} FROM read_parquet({files}, {options})"

@@ -157,12 +157,17 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
     let running = async {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
         loop {
+            hub.turned();
+            let mut stopped = stop.clone();
             let (hub, control, stop) = (Arc::clone(&hub), control.clone(), stop.clone());
             match assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, control, stop).await {
                 Ok(pipeline) => return pipeline.run().await,
                 Err(failure) if failure.is_external() => {
                     hub.degraded(&failure, env.clock.now_millis());
-                    tokio::time::sleep(backoff.next(&env)).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.next(&env)) => {}
+                        Ok(_) = stopped.wait_for(|stop| *stop) => return Ok(Ended::Stopped),
+                    }
                 }
                 Err(failure) => return Err(failure),
             }

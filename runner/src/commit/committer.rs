@@ -493,7 +493,7 @@ impl Committer {
         // Once it has worked, a lost right or a full disk is waited out too: the tables are better off with a job that
         // goes on by itself when that is mended.
         let mendable = matches!(&error, LogError::Store(store) if store.kind != FaultKind::Unsupported);
-        if !(error.is_transient() || self.begun && mendable) {
+        if !(failure.is_external() || self.begun && mendable) {
             return Err(failure);
         }
         self.hub.degraded(&failure, self.env.clock.now_millis());

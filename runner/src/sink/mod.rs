@@ -121,7 +121,7 @@ pub enum SinkError {
         reason: String,
     },
     /// The disk is full.
-    #[error("output '{output}': no space left at {path}")]
+    #[error("output '{output}': no space is left at {path}; free some, it goes on by itself")]
     Full {
         /// The output's name.
         output: String,

@@ -17,13 +17,16 @@ use tempfile::TempDir;
 pub const SOON: Duration = Duration::from_secs(40);
 /// How a job ends that did everything.
 pub const COMPLETED: Option<ExitCode> = Some(ExitCode::Completed);
+/// How a job ends at data that its manifest does not allow for.
+pub const DATA: Option<ExitCode> = Some(ExitCode::Failed(FailureClass::Data));
 /// How a job ends after an error that only its user can mend.
 pub const USER: Option<ExitCode> = Some(ExitCode::Failed(FailureClass::User));
 
 /// A manifest with what belongs to it on a laptop: a folder for local paths and one with the secrets.
 pub struct Job {
     pub manifest: String,
-    home: String,
+    /// By which a checkpoint knows its job.
+    pub home: String,
     directory: TempDir,
 }
 
@@ -36,12 +39,11 @@ impl Job {
     /// A job of this text. Each job has a home of its own; [`Job::edited`] keeps it.
     pub fn new(manifest: &str) -> Job {
         let directory = scratch("job").unwrap();
-        let secret = directory.path().join("secrets/minio");
-        std::fs::create_dir_all(&secret).unwrap();
-        std::fs::write(secret.join("accessKey"), ACCESS_KEY).unwrap();
-        std::fs::write(secret.join("secretKey"), SECRET_KEY).unwrap();
         let home = directory.path().file_name().unwrap().to_string_lossy().into_owned();
-        Job { manifest: manifest.to_owned(), home, directory }
+        let job = Job { manifest: manifest.to_owned(), home, directory };
+        job.set_secret("minio", "accessKey", ACCESS_KEY);
+        job.set_secret("minio", "secretKey", SECRET_KEY);
+        job
     }
 
     /// The example of that name, as it is in the checkout.
@@ -82,9 +84,11 @@ impl Job {
         self.directory.path()
     }
 
-    /// Changes a key of the secret `minio`.
-    pub fn set_secret(&self, key: &str, value: &str) {
-        std::fs::write(self.directory.path().join("secrets/minio").join(key), value).unwrap();
+    /// Writes a key of a secret.
+    pub fn set_secret(&self, name: &str, key: &str, value: &str) {
+        let secret = self.directory.path().join("secrets").join(name);
+        std::fs::create_dir_all(&secret).unwrap();
+        std::fs::write(secret.join(key), value).unwrap();
     }
 
     /// `millrace run`, not started yet.

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod copy_job;
 mod crash;
 mod crd;
+mod formats;
 mod job;
 mod kafka_changes;
 mod kafka_source;

@@ -46,8 +46,8 @@ pub enum TermDecision {
 pub enum TermRefusal {
     /// An output goes elsewhere than the rows before.
     #[error(
-        "output {output} wrote to {was} so far and would now write to {now}: rows up to here stay in the old place; consent to that, \
-         or give the output a new name or the job a new checkpoint"
+        "output {output} wrote to {was} so far and would now write to {now}: rows up to here stay in the old place; consent to that \
+         (millrace run --accept-moved-outputs), or give the output a new name or the job a new checkpoint"
     )]
     OutputMoved {
         /// The output.
