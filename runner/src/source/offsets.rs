@@ -166,7 +166,7 @@ mod tests {
     fn partitions_without_a_starting_offset_are_named() {
         let starting = Starting::ByPartition(listed(&[(1, 5)]));
         let error = starts("orders", &starting, &[partition(0), partition(1), partition(2)], false).unwrap_err();
-        assert!(error.to_string().contains("no offset for t-0, t-2"), "{error}");
+        assert!(error.to_string().contains("no offset for orders/t/0, orders/t/2"), "{error}");
     }
 
     #[test]

@@ -168,6 +168,29 @@ impl Kafka {
         self.directory.path().join("ca.crt")
     }
 
+    /// A client's certificate and its key (PEM) that the broker trusts, as the listener of [`Login::Tls`] asks for but
+    /// does not demand.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn client_certificate(&self) -> Result<(Vec<u8>, Vec<u8>)> {
+        let read = |name| fs::read(self.directory.path().join(name));
+        Ok((read("client.crt")?, read("client.key")?))
+    }
+
+    /// A certificate and its key that look the same and that nobody signed.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be made.
+    pub fn untrusted_certificate() -> Result<(Vec<u8>, Vec<u8>)> {
+        let directory = scratch("stranger")?;
+        openssl(directory.path(), &format!("{NEW_KEY} -x509 -days 30 -subj /CN=miller -keyout key -out crt"))?;
+        let read = |name| fs::read(directory.path().join(name));
+        Ok((read("crt")?, read("key")?))
+    }
+
     /// What a librdkafka client needs to come in by that login.
     pub fn client(&self, login: Login) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -358,6 +381,9 @@ fn properties(directory: &Path, ports: Ports) -> String {
          log.dirs={directory}/data\n\
          ssl.keystore.type=PEM\n\
          ssl.keystore.location={directory}/server.pem\n\
+         ssl.truststore.type=PEM\n\
+         ssl.truststore.location={directory}/ca.crt\n\
+         listener.name.ssl.ssl.client.auth=requested\n\
          sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n"
     );
     for listener in ["sasl_plaintext", "sasl_ssl"] {
@@ -393,15 +419,17 @@ log.cleaner.dedupe.buffer.size=8388608
 message.max.bytes=33554432
 ";
 
-/// A throwaway certificate authority and a certificate for this machine's loopback address that it signed.
+const NEW_KEY: &str = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+
+/// A throwaway certificate authority, a client's certificate, and a certificate for this machine's loopback address that it signed.
 fn make_certificates(directory: &Path) -> Result<()> {
-    let new_key = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n")?;
-    openssl(directory, &format!("{new_key} -x509 -days 30 -subj /CN=throwaway-ca -keyout ca.key -out ca.crt"))?;
-    openssl(directory, &format!("{new_key} -subj /CN=localhost -keyout server.key -out server.csr"))?;
-    let sign =
-        "x509 -req -days 30 -in server.csr -CA ca.crt -CAkey ca.key -set_serial 1 -extfile names -out server.crt";
-    openssl(directory, sign)?;
+    openssl(directory, &format!("{NEW_KEY} -x509 -days 30 -subj /CN=throwaway-ca -keyout ca.key -out ca.crt"))?;
+    for (name, subject) in [("server", "/CN=localhost"), ("client", "/CN=miller")] {
+        openssl(directory, &format!("{NEW_KEY} -subj {subject} -keyout {name}.key -out {name}.csr"))?;
+        let signed = format!("x509 -req -days 30 -in {name}.csr -CA ca.crt -CAkey ca.key -out {name}.crt");
+        openssl(directory, &format!("{signed} -extfile names -CAcreateserial"))?;
+    }
     let key = fs::read_to_string(directory.join("server.key"))?;
     let certificate = fs::read_to_string(directory.join("server.crt"))?;
     fs::write(directory.join("server.pem"), key + &certificate)?;

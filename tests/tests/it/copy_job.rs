@@ -90,6 +90,12 @@ spec:
         self.launch().start().unwrap()
     }
 
+    /// Starts one of two runners that share the work.
+    pub fn start_of_two(&self, ordinal: u32) -> Runner {
+        let launch = self.launch().arg("--parallelism").arg("2").arg("--ordinal").arg(ordinal.to_string());
+        launch.start().unwrap()
+    }
+
     /// Runs it to its end: exit status and everything printed.
     pub fn finish(&self) -> (ExitStatus, String) {
         self.launch().finish(SOON).unwrap()

@@ -121,7 +121,7 @@ fn what_a_rule_forbids_is_refused_in_its_words_by_both() {
         ),
         (kafka, both("authentication: {type: plain, username: me}"), "need username and passwordSecret"),
         (kafka, both("authentication: {type: tls, username: me}"), "tls needs certificateAndKey"),
-        (kafka, both("topcis: [orders]"), "unknown field"),
+        (kafka, both("topcis: [orders]"), "topcis: field not declared"),
         ("{json: {schema: 'id BIGINT'}}", "{json: {schema: a INT}, text: {}}".to_owned(), "exactly one of json, text"),
         ("{json: {schema: 'id BIGINT'}}", "{}".to_owned(), "exactly one of json, text, binary"),
         ("{schema: 'id BIGINT'}", "{}".to_owned(), "exactly one of schema, fields"),
@@ -134,7 +134,7 @@ fn what_a_rule_forbids_is_refused_in_its_words_by_both() {
             "at most one of interval",
         ),
         ("  checkpoint:", "  parallelism: 1001\n  checkpoint:".to_owned(), "less than or equal to 1000"),
-        ("  checkpoint:", "  checkpiont: {}\n  checkpoint:".to_owned(), "unknown field"),
+        ("  checkpoint:", "  checkpiont: {}\n  checkpoint:".to_owned(), "checkpiont: field not declared"),
     ];
     for (from, to, words) in cases {
         assert!(GOOD.contains(from), "{from}");

@@ -45,6 +45,32 @@ fn a_job_comes_in_by_every_login_with_secrets_in_strimzis_shape() {
 }
 
 #[test]
+fn a_client_certificate_is_shown_and_one_that_nobody_signed_is_not_taken() {
+    let kafka = Kafka::shared().unwrap();
+    let topic = kafka.unique_topic("mutual", 1).unwrap();
+    produce(kafka, &topic, &Messages::new(Kind::FlatOrders, 1), 0..50, Codec::None).unwrap();
+    let section = format!(
+        "bootstrapServers: '{}', topics: [{topic}], \
+         tls: {{trustedCertificates: [{{secretName: ca, certificate: ca.crt}}]}}, \
+         authentication: {{type: tls, certificateAndKey: {{secretName: {USER}, certificate: user.crt, key: user.key}}}}",
+        kafka.bootstrap_for(Login::Tls)
+    );
+    let job = CopyJob::bounded(section);
+    job.secret("ca", "ca.crt", &std::fs::read(kafka.ca_certificate()).unwrap());
+    let show = |(certificate, key): (Vec<u8>, Vec<u8>)| {
+        job.secret(USER, "user.crt", &certificate);
+        job.secret(USER, "user.key", &key);
+    };
+    show(Kafka::untrusted_certificate().unwrap());
+    let mut refused = job.start();
+    refused.wait_for_line("handshake", SOON).unwrap();
+    refused.kill().unwrap();
+    show(kafka.client_certificate().unwrap());
+    job.complete();
+    job.assert_copied(kafka, &topic, "true", 50);
+}
+
+#[test]
 fn a_wrong_or_missing_secret_is_told_by_its_name_and_ends_the_job() {
     let kafka = Kafka::shared().unwrap();
     let topic = kafka.unique_topic("locked", 1).unwrap();
@@ -160,7 +186,7 @@ fn starting_offsets_that_cannot_be_used_are_refused_with_what_is_there() {
         |offset: i64| format!("startingOffsetsByPartition: [{{topic: {topic}, partition: 0, offset: {offset}}}]");
     let (status, printed) = CopyJob::bounded(format!("{}, {}", at(kafka, &topic), from(-2))).finish();
     assert_eq!(status.code(), Some(64), "{printed}");
-    assert!(printed.contains(&format!("startingOffsetsByPartition has no offset for {topic}-1")), "{printed}");
+    assert!(printed.contains(&format!("startingOffsetsByPartition has no offset for messages/{topic}/1")), "{printed}");
 
     let topic = kafka.unique_topic("short", 1).unwrap();
     let section =
@@ -189,6 +215,24 @@ fn a_job_from_latest_gets_what_comes_after_its_start_and_goes_on_where_it_was() 
     job.wait_for_rows(&mut runner, 200);
     job.stop(runner);
     job.assert_copied(kafka, &topic, "_offset >= 50", 200);
+}
+
+#[test]
+fn the_second_of_two_runners_begins_where_the_manifest_says_too() {
+    let kafka = Kafka::shared().unwrap();
+    let topic = kafka.unique_topic("together", 6).unwrap();
+    let messages = Messages::new(Kind::Events, 6);
+    produce(kafka, &topic, &messages, 0..300, Codec::None).unwrap();
+    let job = CopyJob::endless(at(kafka, &topic));
+    let mut runners = [0, 1].map(|ordinal| {
+        let mut runner = job.start_of_two(ordinal);
+        runner.wait_for_status(SOON, |status| status["phase"] == "running").unwrap();
+        runner
+    });
+    produce(kafka, &topic, &messages, 300..600, Codec::None).unwrap();
+    job.wait_for_rows(&mut runners[0], 300);
+    runners.into_iter().for_each(|runner| job.stop(runner));
+    job.assert_copied(kafka, &topic, "_offset >= 50", 300);
 }
 
 #[test]

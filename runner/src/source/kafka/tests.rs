@@ -343,12 +343,12 @@ async fn a_pattern_finds_topics_as_they_appear() {
     let cluster = Cluster::with_topic("orders-a", 1);
     let mut source = open_source(&cluster.kafka(Topics::Pattern("orders-.".into())));
     let names = |found: &[Discovered]| found.iter().map(|found| found.partition.to_string()).collect::<Vec<_>>();
-    assert_eq!(names(&soon(source.discover()).await.unwrap()), ["orders-a-0"]);
+    assert_eq!(names(&soon(source.discover()).await.unwrap()), ["orders/orders-a/0"]);
     for topic in ["orders-b", "more-orders-b", "orders-bb"] {
         cluster.mock.create_topic(topic, 2, 1).unwrap();
     }
     let found = soon(source.discover()).await.unwrap();
-    assert_eq!(names(&found), ["orders-a-0", "orders-b-0", "orders-b-1"]);
+    assert_eq!(names(&found), ["orders/orders-a/0", "orders/orders-b/0", "orders/orders-b/1"]);
     assert_ne!(found[0].topic_id, found[1].topic_id);
     let mut none = open_source(&cluster.kafka(Topics::Pattern("nothing.*".into())));
     assert_eq!(soon(none.discover()).await.unwrap(), vec![]);
