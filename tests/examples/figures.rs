@@ -16,7 +16,6 @@ use millrace_tests::servers::kafka::Kafka;
 use millrace_tests::servers::minio::Minio;
 use millrace_tests::{Result, wait};
 use rand::RngExt;
-use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(120);
 const LONG: Duration = Duration::from_secs(1_800);
@@ -112,10 +111,10 @@ fn kills(figures: &mut Figures, messages: u64) -> Result<()> {
         runners[victim].kill()?;
         runners[victim] = launch(victim)?;
     }
-    next_commit(&mut runners[0], SOON)?;
+    runners[0].wait_for_commit(SOON)?;
     runners[0].pause()?;
     let mut replacement = launch(0)?;
-    next_commit(&mut replacement, SOON)?;
+    replacement.wait_for_commit(SOON)?;
     runners[0].resume()?;
     let status = runners[0].wait_for_exit(SOON)?;
     let said = runners[0].printed().contains("superseded");
@@ -149,14 +148,14 @@ fn latency(figures: &mut Figures, times: u64) -> Result<()> {
         let job = Job::new(kafka, &topic, Place::minio(minio)?, "interval: 1s");
         let begun = Instant::now();
         let mut runner = job.launch()?.start()?;
-        next_commit(&mut runner, SOON)?;
+        runner.wait_for_commit(SOON)?;
         first.push(begun.elapsed().as_secs_f64());
         // At a random moment of its epoch.
         std::thread::sleep(Duration::from_millis(rand::rng().random_range(0..1_000)));
         let killed = Instant::now();
         runner.kill()?;
         let mut runner = job.launch()?.start()?;
-        next_commit(&mut runner, SOON)?;
+        runner.wait_for_commit(SOON)?;
         again.push(killed.elapsed().as_secs_f64());
     }
     stream.finish()?;
@@ -181,12 +180,12 @@ fn requests(figures: &mut Figures, epochs: u64) -> Result<()> {
     };
     let stream = Stream::start(kafka, &topic, 2_000)?;
     let mut runner = job.launch()?.start()?;
-    next_commit(&mut runner, SOON)?;
-    let first = next_commit(&mut runner, SOON)?;
+    runner.wait_for_commit(SOON)?;
+    let first = runner.wait_for_commit(SOON)?;
     let before = count()?;
     let mut last = first;
     while last < first + epochs {
-        last = next_commit(&mut runner, SOON)?;
+        last = runner.wait_for_commit(SOON)?;
     }
     let spent = grown(&before, &count()?);
     let epochs = (last - first) as f64;
@@ -259,14 +258,6 @@ fn exactly_once(figures: &mut Figures, job: &Job<'_>, kafka: &Kafka) {
         }
         Err(error) => figures.tell("  lost or doubled by DuckDB", format!("{error:#}"), "0 and 0", false),
     }
-}
-
-/// Waits for the runner's next commit and returns its record.
-fn next_commit(runner: &mut Runner, bound: Duration) -> Result<u64> {
-    let seq = |status: &Value| status["lastCommit"]["seq"].as_u64();
-    let last = runner.get("/status").ok().and_then(|response| seq(&serde_json::from_str(&response.body).ok()?));
-    let status = runner.wait_for_status(bound, |status| seq(status) > last)?;
-    seq(&status).context("no record")
 }
 
 fn grown(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {

@@ -267,6 +267,18 @@ impl Runner {
         found.with_context(|| format!("the last status was {last:?}; {}", self.context()))
     }
 
+    /// Waits until `/status` tells of a commit after the one that it tells of now, and returns that record's number.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Runner::wait_for_status`].
+    pub fn wait_for_commit(&mut self, bound: Duration) -> Result<u64> {
+        let seq = |status: &Value| status["lastCommit"]["seq"].as_u64();
+        let last = self.get("/status").ok().and_then(|response| seq(&serde_json::from_str(&response.body).ok()?));
+        let status = self.wait_for_status(bound, |status| seq(status) > last)?;
+        seq(&status).context("a commit without a number")
+    }
+
     fn context(&self) -> String {
         let output = self.output.lock();
         let skipped = output.lines.len().saturating_sub(40);

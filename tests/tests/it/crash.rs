@@ -88,12 +88,12 @@ fn crash_released(place: Place<'_>) {
         |ordinal: &str| job.launch().unwrap().arg("--ordinal").arg(ordinal).arg("--term-file").arg(term.path());
     let mut first = launch("0").env(ARMED, "released").start().unwrap();
     let mut second = launch("1").start().unwrap();
-    first.wait_for_status(SOON, |status| status["lastCommit"]["seq"].is_u64()).unwrap();
+    first.wait_for_commit(SOON).unwrap();
     term.set(2, 2).unwrap();
     let status = first.wait_for_exit(SOON).unwrap();
     assert_aborted(status, "released", &first.printed());
     // What was released is claimed although the one that released it is gone.
-    second.wait_for_status(SOON, |status| status["lastCommit"]["seq"].is_u64()).unwrap();
+    second.wait_for_commit(SOON).unwrap();
     let mut first = launch("0").start().unwrap();
     stream.finish().unwrap();
     job.wait_until_all_is_published(kafka, &mut [&mut first, &mut second], SOON).unwrap();

@@ -19,12 +19,12 @@ fn a_killed_broker_degrades_the_job_until_it_is_back() {
     let job = Job::new(&kafka, &topic, Place::minio(Minio::shared().unwrap()).unwrap(), "interval: 500ms");
     let stream = Stream::start(&kafka, &topic, RATE).unwrap();
     let mut runner = job.launch().unwrap().start().unwrap();
-    commits(&mut runner);
+    runner.wait_for_commit(SOON).unwrap();
     kafka.kill().unwrap();
     degrades(&mut runner, "KafkaUnreachable");
     kafka.start_again().unwrap();
     recovers(&mut runner);
-    commits(&mut runner);
+    runner.wait_for_commit(SOON).unwrap();
     stream.finish().unwrap();
     finish(&job, &kafka, &mut runner);
 }
@@ -39,7 +39,7 @@ fn a_store_that_is_away_degrades_the_job_until_it_is_back() {
     let place = Buckets { tables, log };
     let mut runner = place.job(kafka, &topic, &minio).launch().unwrap().start().unwrap();
     for killed in [true, false] {
-        commits(&mut runner);
+        runner.wait_for_commit(SOON).unwrap();
         if killed {
             minio.kill().unwrap()
         } else {
@@ -53,7 +53,7 @@ fn a_store_that_is_away_degrades_the_job_until_it_is_back() {
         }
         recovers(&mut runner);
     }
-    commits(&mut runner);
+    runner.wait_for_commit(SOON).unwrap();
     stream.finish().unwrap();
     finish(&place.job(kafka, &topic, &minio), kafka, &mut runner);
 }
@@ -122,13 +122,6 @@ fn degrades(runner: &mut Runner, reason: &str) {
 
 fn recovers(runner: &mut Runner) {
     runner.wait_for_status(SOON, |status| status["degraded"].is_null()).unwrap();
-}
-
-/// Waits for the runner's next commit.
-fn commits(runner: &mut Runner) {
-    let seq = |status: &Value| status["lastCommit"]["seq"].as_u64();
-    let last = runner.get("/status").ok().and_then(|response| seq(&serde_json::from_str(&response.body).ok()?));
-    runner.wait_for_status(SOON, |status| seq(status) > last).unwrap();
 }
 
 fn finish(job: &Job<'_>, kafka: &Kafka, runner: &mut Runner) {

@@ -39,15 +39,15 @@ fn a_runner_frozen_for_longer_than_its_replacement_takes_ends_and_says_that_it_w
         let job = streaming(kafka, place);
         let stream = Stream::start(kafka, &job.topic, RATE).unwrap();
         let mut frozen = job.launch().unwrap().start().unwrap();
-        commits(&mut frozen);
+        frozen.wait_for_commit(SOON).unwrap();
         frozen.pause().unwrap();
         let mut replacement = job.launch().unwrap().start().unwrap();
-        commits(&mut replacement);
+        replacement.wait_for_commit(SOON).unwrap();
         frozen.resume().unwrap();
         let status = frozen.wait_for_exit(SOON).unwrap();
         assert_eq!(status.code(), Some(64), "{}", frozen.printed());
         frozen.wait_for_line("superseded", SOON).unwrap();
-        commits(&mut replacement);
+        replacement.wait_for_commit(SOON).unwrap();
         stream.finish().unwrap();
         finish(&job, kafka, &mut [&mut replacement]);
     }
@@ -60,10 +60,10 @@ fn a_superseded_pod_sleeps_until_sigterm_and_steals_nothing_however_often_it_res
     let stream = Stream::start(kafka, &job.topic, RATE).unwrap();
     let pod = |number: &str| job.launch().unwrap().args(["--pod-number", number]);
     let mut frozen = pod("1").start().unwrap();
-    commits(&mut frozen);
+    frozen.wait_for_commit(SOON).unwrap();
     frozen.pause().unwrap();
     let mut replacement = pod("2").start().unwrap();
-    commits(&mut replacement);
+    replacement.wait_for_commit(SOON).unwrap();
     let before = read(&job);
 
     frozen.resume().unwrap();
@@ -76,7 +76,7 @@ fn a_superseded_pod_sleeps_until_sigterm_and_steals_nothing_however_often_it_res
         again.kill().unwrap();
     }
 
-    commits(&mut replacement);
+    replacement.wait_for_commit(SOON).unwrap();
     let after = read(&job);
     assert_eq!(after.count("claim"), before.count("claim"), "a superseded process claimed");
     assert_eq!(after.count("term"), before.count("term"));
@@ -93,7 +93,7 @@ fn two_runners_share_the_work_when_the_term_file_says_so_and_one_takes_it_back()
     let mut first = in_term(&job, "0", &term).start().unwrap();
     let mut second = in_term(&job, "1", &term).start().unwrap();
     let (one, other) = (incarnation(&mut first), incarnation(&mut second));
-    commits(&mut first);
+    first.wait_for_commit(SOON).unwrap();
     assert_eq!(shares(&job, &one), (4, 0), "one runner reads everything");
 
     term.set(2, 2).unwrap();
@@ -122,20 +122,20 @@ fn a_rescale_that_one_runner_never_sees_settles_and_stays() {
     let mut first = in_term(&job, "0", &stale).start().unwrap();
     let mut second = in_term(&job, "1", &seen).start().unwrap();
     let one = incarnation(&mut first);
-    commits(&mut first);
+    first.wait_for_commit(SOON).unwrap();
     seen.set(2, 2).unwrap();
     wait::until("two runners to share the work", SOON, || Ok((shares(&job, &one) == (2, 2)).then_some(()))).unwrap();
 
     let before = read(&job);
     for _ in 0..10 {
-        commits(&mut first);
-        commits(&mut second);
+        first.wait_for_commit(SOON).unwrap();
+        second.wait_for_commit(SOON).unwrap();
     }
     // A restart of the runner with the stale file changes nothing either: the log has the newer term.
     first.terminate().unwrap();
     assert_eq!(first.wait_for_exit(SOON).unwrap().code(), Some(143), "{}", first.printed());
     let mut first = in_term(&job, "0", &stale).start().unwrap();
-    commits(&mut first);
+    first.wait_for_commit(SOON).unwrap();
     let one = incarnation(&mut first);
     let after = read(&job);
     assert_eq!((before.count("term"), after.count("term")), (2, 2), "terms flap");
@@ -152,13 +152,6 @@ fn streaming<'a>(kafka: &Kafka, place: Place<'a>) -> Job<'a> {
 
 fn in_term(job: &Job<'_>, ordinal: &str, term: &TermFile) -> Launch {
     job.launch().unwrap().args(["--ordinal", ordinal]).arg("--term-file").arg(term.path())
-}
-
-/// Waits for the runner's next commit.
-fn commits(runner: &mut Runner) {
-    let seq = |status: &Value| status["lastCommit"]["seq"].as_u64();
-    let last = runner.get("/status").ok().and_then(|response| seq(&serde_json::from_str(&response.body).ok()?));
-    runner.wait_for_status(SOON, |status| seq(status) > last).unwrap();
 }
 
 fn sleeps(runner: &mut Runner) {
