@@ -1,16 +1,17 @@
 # check ⊂ test ⊂ acceptance. Cargo is always given the whole workspace, so that every command uses the same dependencies
 # with the same features and none of them is ever compiled twice. V=1 shows what the phases print.
 
-.PHONY: check test acceptance demo fmt clippy unit docs build servers integration
+.PHONY: check test acceptance demo fmt clippy unit simulation docs build servers integration release \
+  figures-throughput figures-kills figures-latency figures-requests figures-idle figures-simulation
 
 # Formatting, lints, unit tests (with the job log's model and simulation), docs: minutes, and no servers.
-check: fmt clippy unit docs
+check: fmt clippy unit simulation docs
 
 # All of the above, and the tests on real Kafka and MinIO: what CI runs.
 test: check build servers integration
 
 # The figures and the long, destructive runs on real servers: hours.
-acceptance: test
+acceptance: test figures-throughput figures-kills figures-latency figures-requests figures-simulation figures-idle
 
 # A job on generated orders, with nothing installed.
 demo:
@@ -27,7 +28,11 @@ clippy: fmt
 unit: clippy
 	@tests/phase unit cargo test --workspace --lib --bins
 
-docs: unit
+# Whole runners in a world that fails on purpose: 2,000 seeds, or MILLRACE_SEEDS.
+simulation: unit
+	@tests/phase simulation cargo test --workspace --test simulation
+
+docs: simulation
 	@RUSTDOCFLAGS="-D warnings" tests/phase docs cargo doc --workspace --no-deps
 
 # The binary that the integration tests run, compiled with the features that their own build uses.
@@ -40,4 +45,18 @@ servers: build
 
 # Two tests at a time: each may drive a runner beside the shared broker and store.
 integration: servers
-	@tests/phase integration cargo test --workspace --test '*' -- --test-threads=2
+	@tests/phase integration env MILLRACE_SEEDS=20 cargo test --workspace --test '*' -- --test-threads=2
+
+# The figures, one row of them a target, in release build. SIZE makes a row smaller or larger: messages, times, epochs or
+# minutes.
+
+release: ; cargo build --release --workspace --all-targets
+
+FIGURES = CARGO_MANIFEST_DIR=$(CURDIR)/tests MILLRACE_BIN=$(CURDIR)/target/release/millrace target/release/examples/figures
+
+figures-throughput figures-kills figures-latency figures-requests figures-idle: figures-%: release
+	$(FIGURES) $* $(SIZE)
+
+SEEDS = 100000
+figures-simulation:
+	MILLRACE_SEEDS=$(SEEDS) cargo test --release --workspace --test simulation -- --nocapture

@@ -58,6 +58,11 @@ impl Epoch {
         Self::open(name, 0, &BTreeMap::new())
     }
 
+    /// Whether it is [`Epoch::closed_to_all`], which has no name to stage anything under.
+    pub fn is_stand_in(&self) -> bool {
+        self.name.incarnation.is_empty()
+    }
+
     /// Notes that a fetch belongs to this epoch, before its rows are looked at.
     ///
     /// # Errors

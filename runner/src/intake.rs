@@ -32,18 +32,20 @@ pub struct Intakes {
     intakes: Vec<Intake>,
     /// Where a bounded read ends; empty for an unbounded one.
     ends: BTreeMap<Partition, Offset>,
+    bounded: bool,
     assigned: BTreeSet<Partition>,
 }
 
 impl Intakes {
     /// The sources, none of them assigned.
     pub fn new(intakes: Vec<Intake>) -> Self {
-        Self { intakes, ends: BTreeMap::new(), assigned: BTreeSet::new() }
+        Self { intakes, ends: BTreeMap::new(), bounded: false, assigned: BTreeSet::new() }
     }
 
     /// Fixes where each partition ends: no message at or behind its end is returned.
     pub fn bound(&mut self, ends: BTreeMap<Partition, Offset>) {
         self.ends = ends;
+        self.bounded = true;
     }
 
     /// The source at this index.
@@ -58,7 +60,7 @@ impl Intakes {
 
     /// Whether a bounded read stands at its end in every partition of `positions`. Never for an unbounded one.
     pub fn have_read_all(&self, positions: &BTreeMap<Partition, Offset>) -> bool {
-        !self.ends.is_empty()
+        self.bounded
             && positions.iter().all(|(partition, at)| self.ends.get(partition).is_none_or(|end| at >= end))
     }
 

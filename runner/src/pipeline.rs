@@ -121,6 +121,7 @@ impl Pipeline {
             measured_at: None,
             backoff,
         };
+        self.env.failpoints.reach(Failpoint::Opened).await;
         let mut verdict = Verdict::StartOver;
         loop {
             self.hub.turned();
@@ -226,16 +227,23 @@ impl Pipeline {
             return self.look_around(turn).await.map(Some);
         }
         if read_all && !turn.finished {
-            for rows in self.queries.finish(turn.epoch.batch_time).await? {
-                for batch in rows.batches {
-                    turn.epoch.write(rows.output, &self.outputs[rows.output], batch).await?;
+            match self.finish(turn).await {
+                Ok(()) => turn.finished = true,
+                Err(failure) if failure.is_external() => {
+                    self.hold_out(turn, &failure).await;
+                    return Ok(Some(Verdict::StartOver));
                 }
+                Err(failure) => return Err(failure),
             }
-            turn.finished = true;
         }
         let worth_a_record = turn.epoch.rows() > 0 || turn.epoch.has_files() || (read_all && turn.epoch.moved());
         if worth_a_record {
             return match self.verify_topics(turn).await? {
+                Some(Verdict::Fine) if turn.stopping => {
+                    // The brokers are away. A stop does not wait for them: what was read is read again.
+                    std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
+                    Ok(Some(Verdict::Fine))
+                }
                 Some(verdict) => Ok(Some(verdict)),
                 None => {
                     self.commit(turn)?;
@@ -252,6 +260,16 @@ impl Pipeline {
             Verdict::Fine if read_all => self.committing.idle()?.complete().await.map(|verdict| verdict.interesting()),
             other => Ok(other.interesting()),
         }
+    }
+
+    /// Writes the results that only the end of a bounded read gives.
+    async fn finish(&mut self, turn: &mut Turn) -> Result<(), Failure> {
+        for rows in self.queries.finish(turn.epoch.batch_time).await? {
+            for batch in rows.batches {
+                turn.epoch.write(rows.output, &self.outputs[rows.output], batch).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Closes the open epoch and hands it to the committer; the next one continues where it ends.

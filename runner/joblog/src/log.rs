@@ -158,6 +158,18 @@ impl JobLog {
         }
     }
 
+    /// Whether all that was read so far is certain to be the log. To be asked before acting upon records of others: what
+    /// was read may be litter in deleted slots. False: call [`JobLog::reopen`].
+    pub async fn confirm(&mut self) -> Result<bool, LogError> {
+        if !self.loaded {
+            return Ok(false);
+        }
+        if !self.replica.is_checked() {
+            self.replica.verify();
+        }
+        Ok(!matches!(self.drive().await?, Driven::Void))
+    }
+
     /// The records from `from` on that this process has folded, for commands that show or undo them.
     pub async fn records(&mut self, from: Seq) -> Result<Vec<(Seq, Slot)>, LogError> {
         self.records_between(from, self.fold().next()).await

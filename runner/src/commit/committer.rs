@@ -157,22 +157,23 @@ impl Committer {
         let staging = begun.elapsed();
 
         let record = self.record(&epoch, &staged);
-        let releases = self.releases();
         let begun = Instant::now();
         let seq = match self.decide(&record).await? {
             Ok(Some(seq)) => seq,
             Ok(None) => return Ok(Verdict::Fine),
             Err(verdict) => {
-                // The record is certainly not in the log: nobody will ever refer to these files.
+                // Nobody refers to these files and nobody ever will, unless the log still does.
                 self.discard_staged(&staged).await;
                 return Ok(verdict);
             }
         };
         self.env.failpoints.reach(Failpoint::Decided).await;
-        if releases {
+        let owned = self.fold().owned_by(self.identity.incarnation);
+        let held = std::mem::replace(&mut self.mine, owned);
+        // Also when the record met the new term only on its way into the log.
+        if !held.is_subset(&self.mine) {
             self.env.failpoints.reach(Failpoint::Released).await;
         }
-        self.mine = self.fold().owned_by(self.identity.incarnation);
         let deciding = begun.elapsed();
 
         let begun = Instant::now();
@@ -204,6 +205,8 @@ impl Committer {
         });
         self.hub.recovered(Scope::Store);
         self.sweep_noted().await;
+        // A job that always has something to commit looks at nothing else.
+        self.sweep_orphans().await?;
         self.maintain().await?;
         Ok(Verdict::Fine)
     }
@@ -232,7 +235,10 @@ impl Committer {
             Verdict::Fine => {}
             other => return Ok(other),
         }
-        self.sweep_orphans().await?;
+        match self.sweep_orphans().await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
         let verdict = self.note().await?;
         self.maintain().await?;
         self.hub.caught_up();
@@ -276,11 +282,13 @@ impl Committer {
             })
             .await?;
         match reply {
-            Reply::Won(_) | Reply::Declined(None) => {
+            Reply::Won(_) => {
                 self.env.failpoints.reach(Failpoint::Noted).await;
                 self.sweep_noted().await;
                 Ok(Verdict::Fine)
             }
+            // Noted by others, as far as was read: only a record of ours tells that what was read is real.
+            Reply::Declined(None) => Ok(Verdict::Fine),
             Reply::Declined(Some(superseded)) => Ok(Verdict::Superseded(superseded.to_string())),
             Reply::Reopened => Ok(Verdict::StartOver),
         }
@@ -325,11 +333,6 @@ impl Committer {
     /// The log as this process knows it.
     pub(super) fn fold(&self) -> &Fold {
         self.log.fold()
-    }
-
-    /// Whether the next commit gives tasks up.
-    fn releases(&self) -> bool {
-        super::seat::to_release(self.fold(), &self.identity).next().is_some()
     }
 
     /// What the epoch says.
@@ -414,18 +417,24 @@ impl Committer {
         mut compose: impl FnMut(&View<'_>) -> Compose<D>,
     ) -> Result<Reply<D>, Failure> {
         let mut backoff = retry();
+        // Whether this call composed a record. Until then one that is in flight is another's: upkeep gives up on a store
+        // that fails, and leaves its own behind.
+        let mut composed = false;
         loop {
+            let mut compose = |view: &View<'_>| {
+                let composition = compose(view);
+                composed |= matches!(composition, Compose::Propose(_));
+                composition
+            };
             match self.log.append(&mut compose).await {
-                // An earlier record can only be this one, sent before the store failed: nothing else was composed since.
-                Ok(Appended::Won(won) | Appended::Earlier(won)) => {
-                    self.hub.log_seq(won.seq().0);
-                    return Ok(Reply::Won(won.seq()));
-                }
+                Ok(Appended::Won(won)) => return Ok(self.won(won.seq())),
+                Ok(Appended::Earlier(won)) if composed => return Ok(self.won(won.seq())),
+                Ok(Appended::Earlier(_)) => {}
                 Ok(Appended::Declined(reason)) => return Ok(Reply::Declined(reason)),
                 Ok(Appended::Void) => {
                     return Ok(match self.reopen().await? {
-                        Some(seq) => Reply::Won(seq),
-                        None => Reply::Reopened,
+                        Some(seq) if composed => self.won(seq),
+                        _ => Reply::Reopened,
                     });
                 }
                 Err(error) => self.wait_out(error, &mut backoff).await?,
@@ -433,8 +442,13 @@ impl Committer {
         }
     }
 
+    fn won<D>(&self, seq: Seq) -> Reply<D> {
+        self.hub.log_seq(seq.0);
+        Reply::Won(seq)
+    }
+
     /// Opens the log anew after what was read of it turned out to be void.
-    async fn reopen(&mut self) -> Result<Option<Seq>, Failure> {
+    pub(super) async fn reopen(&mut self) -> Result<Option<Seq>, Failure> {
         tracing::info!("the job log moved on beneath this process; reading it anew");
         let mut backoff = retry();
         loop {

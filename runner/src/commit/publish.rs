@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use millrace_joblog::CaughtUp;
 use millrace_joblog::record::{Intents, Note, ParquetFile};
 use tokio::time::sleep;
 
-use super::Committer;
+use super::{Committer, Verdict};
 use super::committer::Leftover;
 use crate::env::Backoff;
 use crate::failpoint::Failpoint;
@@ -53,7 +54,7 @@ impl Committer {
     ///
     /// # Errors
     /// As for publishing; or the files lie in a place that the job does not write to any more.
-    pub(super) async fn sweep_orphans(&mut self) -> Result<(), Failure> {
+    pub(super) async fn sweep_orphans(&mut self) -> Result<Verdict, Failure> {
         let known = |seq: Seq, output: &OutputName| self.published.contains_key(&Note { seq, output: output.clone() });
         let orphans: Vec<(Seq, OutputName, Vec<ParquetFile>)> = self
             .fold()
@@ -65,12 +66,27 @@ impl Committer {
                 Intents::Console { .. } | Intents::Kafka { .. } | Intents::Delta { .. } => None,
             })
             .collect();
+        if orphans.is_empty() {
+            return Ok(Verdict::Fine);
+        }
+        // Others' records are published only once it is certain that they were decided: what was read may be litter.
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match self.log.confirm().await {
+                Ok(true) => break,
+                Ok(false) => {
+                    self.reopen().await?;
+                    return Ok(Verdict::StartOver);
+                }
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
+        }
         for (seq, output, files) in orphans {
             let (index, files) = self.relative(&output, &files)?;
             tracing::info!(%output, record = %seq, files = files.len(), "publishing what another runner decided");
             self.publish(seq, index, &files).await?;
         }
-        Ok(())
+        Ok(Verdict::Fine)
     }
 
     /// Removes the staged objects of everything that is noted by now. Failures leave them to the collector.
@@ -84,11 +100,13 @@ impl Committer {
         }
     }
 
-    /// Removes what was staged for an epoch that does not count.
+    /// Removes what was staged for an epoch that does not count. What the log refers to stays: a process that lost its
+    /// ordinal cannot tell from a log opened anew whether its last record was decided, and then others publish it.
     pub(super) async fn discard_staged(&mut self, staged: &std::collections::BTreeMap<usize, Staged>) {
         for (index, staged) in staged {
             if let Staged::Files(files) = staged {
-                let paths: Vec<String> = files.iter().map(|file| file.staged.clone()).collect();
+                let staged = files.iter().map(|file| file.staged.clone());
+                let paths: Vec<String> = staged.filter(|path| !self.fold().refers_to(path)).collect();
                 self.discard(*index, &paths).await;
             }
         }
@@ -118,8 +136,15 @@ impl Committer {
     /// Whether the log knows the record as published; read from its tail.
     async fn is_noted(&mut self, note: &Note) -> Result<bool, Failure> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while let Err(error) = self.log.catch_up().await {
-            self.wait_out(error, &mut backoff).await?;
+        loop {
+            match self.log.catch_up().await {
+                Ok(CaughtUp::Tail { .. }) => break,
+                Ok(CaughtUp::Earlier(_)) => {}
+                Ok(CaughtUp::Void) => {
+                    self.reopen().await?;
+                }
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
         }
         let pending = self.fold().pending().get(&note.seq);
         Ok(!pending.is_some_and(|outputs| outputs.contains_key(&note.output)))

@@ -72,13 +72,15 @@ impl Committer {
 
     /// What the log wants of this runner, given the partitions there are.
     pub fn duties(&mut self, discovered: &[Discovered], wanted: &Control) -> Duties {
-        let parallelism = match self.fold().term() {
-            Some(term) if self.begun && term.revision != self.identity.revision => return Duties::default(),
-            Some(term) if self.begun => Some(term.parallelism),
-            _ => Parallelism::new(wanted.parallelism),
+        let ours = self.fold().term().filter(|term| term.revision == self.identity.revision);
+        let divisions = match self.fold().term() {
+            Some(_) if self.begun && ours.is_none() => return Duties::default(),
+            Some(term) if self.begun => vec![term.parallelism],
+            // At the first claim either can turn out to be the division: what this process was told may be older than
+            // the log's term, and may never be corrected.
+            _ => Parallelism::new(wanted.parallelism).into_iter().chain(ours.map(|term| term.parallelism)).collect(),
         };
-        let Some(parallelism) = parallelism else { return Duties::default() };
-        let mine = |task: &Task| owner(task, parallelism) == self.identity.ordinal;
+        let mine = |task: &Task| divisions.iter().any(|division| owner(task, *division) == self.identity.ordinal);
         let held = |task: &Task| self.fold().owns(task, self.identity.incarnation);
         let claim: BTreeSet<Task> =
             self.all_tasks(discovered).into_iter().filter(|task| mine(task) && !held(task)).collect();

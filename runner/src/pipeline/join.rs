@@ -71,6 +71,12 @@ impl Pipeline {
             // What was read of them so far is committed with the release. An epoch is named after a claim, and this may
             // be the end of one: nothing is read beside it.
             self.intakes.assign(&BTreeMap::new()).await?;
+            match self.verify_topics(turn).await? {
+                None => {}
+                // Nothing is assigned any more: what was read so far is read again.
+                Some(Verdict::Fine) => return Ok(Verdict::StartOver),
+                Some(other) => return Ok(other),
+            }
             let epoch = std::mem::replace(&mut turn.epoch, Epoch::closed_to_all());
             self.committing.start(epoch.close())?;
             return Ok(Verdict::Fine);
@@ -111,7 +117,12 @@ impl Pipeline {
     /// commit may give tasks up while the next epoch already reads them.
     async fn read_owned(&mut self, turn: &mut Turn) -> Result<bool, Failure> {
         let committer = self.committing.idle()?;
-        let owned = committer.positions();
+        let mut owned = committer.positions();
+        if self.closing.bounded {
+            // A partition that appeared after the ends were planned belongs to no bounded read, or to the next one.
+            let ends = committer.ends().unwrap_or_default();
+            owned.retain(|partition, _| ends.contains_key(partition));
+        }
         let mut reading = turn.epoch.positions();
         if reading.keys().any(|partition| !owned.contains_key(partition)) {
             return Ok(false);
@@ -123,6 +134,10 @@ impl Pipeline {
             .collect();
         self.hub.assigned(owned);
         if new.is_empty() {
+            if turn.epoch.is_stand_in() {
+                // A bounded read over no partition still has a result.
+                turn.epoch = committer.open(&reading);
+            }
             return Ok(true);
         }
         reading.extend(new.clone());
@@ -231,22 +246,15 @@ impl Pipeline {
     /// Compares the topics that were found last with those the log knows. One that was deleted and created again has
     /// another id, and its offsets mean other messages. `None`: they are the same.
     async fn check_topic_ids(&mut self, turn: &mut Turn) -> Result<Option<Verdict>, Failure> {
-        let committer = self.committing.idle()?;
-        let owned = committer.positions();
-        let mut recreated = BTreeMap::new();
-        for found in turn.discovered.iter().filter(|found| owned.contains_key(&found.partition)) {
-            if let (Some(now), Some(before)) = (&found.topic_id, committer.topic_id(&found.partition))
-                && before.0 != *now
-            {
-                let reason = format!(
-                    "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not \
-                     read of the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of \
-                     the new one",
-                    found.partition.topic, found.partition.source
-                );
-                recreated.insert(found.partition.clone(), (TopicId(now.clone()), reason));
-            }
+        if self.recreated(turn)?.is_empty() {
+            return Ok(None);
         }
+        // What was found last may be older than what another runner recorded before it gave the partition up.
+        if !self.discover(turn).await? {
+            return Ok(Some(Verdict::StartOver));
+        }
+        let owned = self.committing.idle()?.positions();
+        let recreated = self.recreated(turn)?;
         for (partition, (_, reason)) in &recreated {
             if self.intakes.by_name(partition.source.as_str()).is_none_or(|intake| intake.fail_on_data_loss) {
                 return Err(Failure::new(FailureClass::Data, "TopicRecreated", reason.clone()));
@@ -268,6 +276,27 @@ impl Pipeline {
             Some(DataLoss { partition, expected, resumed, topic_id: Some(id), reason })
         });
         self.lose(turn, losses.collect()).await.map(Some)
+    }
+
+    /// The owned partitions whose topic, as it was found last, is not the one that the log knows: its id and the reason.
+    fn recreated(&mut self, turn: &Turn) -> Result<BTreeMap<Partition, (TopicId, String)>, Failure> {
+        let committer = self.committing.idle()?;
+        let owned = committer.positions();
+        let mut recreated = BTreeMap::new();
+        for found in turn.discovered.iter().filter(|found| owned.contains_key(&found.partition)) {
+            if let (Some(now), Some(before)) = (&found.topic_id, committer.topic_id(&found.partition))
+                && before.0 != *now
+            {
+                let reason = format!(
+                    "topic '{}' was deleted and created again (its id was {before}, now it is {now}): what was not \
+                     read of the old one is lost; set failOnDataLoss: false on source '{}' to go on from the start of \
+                     the new one",
+                    found.partition.topic, found.partition.source
+                );
+                recreated.insert(found.partition.clone(), (TopicId(now.clone()), reason));
+            }
+        }
+        Ok(recreated)
     }
 
     /// Sees to what others look at: how far behind the job is, and the group's offsets. Nothing depends on it, and a

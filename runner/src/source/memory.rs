@@ -12,7 +12,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millrace_crds::{Ending, Starting, Topics};
 use regex::Regex;
-use tokio::sync::watch;
 
 use self::cluster::Cluster;
 pub use self::cluster::{Call, Fault, MemoryKafka, Record};
@@ -31,7 +30,6 @@ pub struct MemorySource {
     ending: Option<Ending>,
     batch: usize,
     kafka: MemoryKafka,
-    changed: watch::Receiver<u64>,
     positions: BTreeMap<Partition, Reading>,
     /// The partition served last; the others have their turn before it comes again.
     turn: Option<Partition>,
@@ -64,7 +62,6 @@ impl MemoryKafka {
             ending,
             batch: batch.max(1),
             kafka: self.clone(),
-            changed: self.subscribe(),
             positions: BTreeMap::new(),
             turn: None,
         }
@@ -278,12 +275,11 @@ impl Source for MemorySource {
 
     async fn next(&mut self) -> Result<Fetched, SourceError> {
         loop {
-            self.changed.borrow_and_update();
+            let changed = self.kafka.change_after_now();
             if let Some(result) = self.look() {
                 return result;
             }
-            // The sender lives in `self.kafka`, so this cannot fail.
-            let _ = self.changed.changed().await;
+            changed.await;
         }
     }
 

@@ -96,7 +96,7 @@ fn crash_released(place: Place<'_>) {
     second.wait_for_status(SOON, |status| status["lastCommit"]["seq"].is_u64()).unwrap();
     let mut first = launch("0").start().unwrap();
     stream.finish().unwrap();
-    job.wait_until_all_is_committed(kafka, &mut [&mut first, &mut second], SOON).unwrap();
+    job.wait_until_all_is_published(kafka, &mut [&mut first, &mut second], SOON).unwrap();
     for runner in [&mut first, &mut second] {
         runner.terminate().unwrap();
         assert_eq!(runner.wait_for_exit(SOON).unwrap().code(), Some(143), "{}", runner.printed());
@@ -107,13 +107,13 @@ fn crash_released(place: Place<'_>) {
 fn crash_snapshotted(place: Place<'_>) {
     let kafka = Kafka::shared().unwrap();
     let topic = kafka.unique_topic("snapshotted", 4).unwrap();
-    let job = Job::new(kafka, &topic, place, "interval: 1ms");
+    let job = Job::new(kafka, &topic, place, "interval: 10ms");
     let stream = Stream::start(kafka, &topic, 2_000).unwrap();
     let (status, printed) = job.launch().unwrap().env(ARMED, "snapshotted").finish(SOON * 2).unwrap();
     assert_aborted(status, "snapshotted", &printed);
     let mut runner = job.launch().unwrap().start().unwrap();
     stream.finish().unwrap();
-    job.wait_until_all_is_committed(kafka, &mut [&mut runner], SOON).unwrap();
+    job.wait_until_all_is_published(kafka, &mut [&mut runner], SOON).unwrap();
     runner.terminate().unwrap();
     assert_eq!(runner.wait_for_exit(SOON).unwrap().code(), Some(143), "{}", runner.printed());
     let mut log = Log::default();

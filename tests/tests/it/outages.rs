@@ -109,7 +109,7 @@ impl Buckets {
 fn wait_for_rows(runner: &Runner, rows: u64) {
     millrace_tests::wait::until("the messages to be read", SOON, || {
         let Ok(metrics) = runner.get("/metrics") else { return Ok(None) };
-        let line = metrics.body.lines().find(|line| line.contains("rows_in") && !line.starts_with('#'));
+        let line = metrics.body.lines().find(|line| line.starts_with("millrace_source_rows_total{"));
         let read = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         Ok((read == Some(rows as f64)).then_some(()))
     })
@@ -132,7 +132,7 @@ fn commits(runner: &mut Runner) {
 }
 
 fn finish(job: &Job<'_>, kafka: &Kafka, runner: &mut Runner) {
-    job.wait_until_all_is_committed(kafka, &mut [runner], SOON).unwrap();
+    job.wait_until_all_is_published(kafka, &mut [runner], SOON).unwrap();
     runner.terminate().unwrap();
     assert_eq!(runner.wait_for_exit(SOON).unwrap().code(), Some(143), "{}", runner.printed());
     job.check_exactly_once(kafka).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::batch::Header;
 use crate::ids::{Offset, Partition};
@@ -56,8 +56,9 @@ pub enum Fault {
 #[derive(Clone)]
 pub struct MemoryKafka {
     cluster: Arc<Mutex<Cluster>>,
-    /// Counts changes, so that waiting readers look again.
-    changed: watch::Sender<u64>,
+    /// Wakes waiting readers after a change, in the order in which they began to wait. (A watch channel wakes them in a
+    /// random order, and a run would not be repeatable.)
+    changed: Arc<Notify>,
 }
 
 /// What the cluster holds now.
@@ -110,7 +111,7 @@ impl Default for MemoryKafka {
 impl MemoryKafka {
     /// A cluster without topics.
     pub fn new() -> Self {
-        Self { cluster: Arc::default(), changed: watch::Sender::new(0) }
+        Self { cluster: Arc::default(), changed: Arc::default() }
     }
 
     /// Creates a topic with a new id. One of that name that exists is deleted first, with its messages.
@@ -212,13 +213,13 @@ impl MemoryKafka {
 
     fn change<T>(&self, act: impl FnOnce(&mut Cluster) -> T) -> T {
         let result = act(&mut self.lock());
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.notify_waiters();
         result
     }
 
-    /// Hears of every change from now on.
-    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// Completes at the first change after this call, awaited or not.
+    pub(super) fn change_after_now(&self) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.changed).notified_owned()
     }
 
     /// The failure asked for next, if any.

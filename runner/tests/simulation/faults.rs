@@ -1,0 +1,374 @@
+//! What stands between a runner and the world: every request passes a gate, which delays it, holds it while the runner is
+//! paused, and never lets it through once the runner is dead.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use millrace::batch::Fetched;
+use millrace::failpoint::{Failpoint, Failpoints};
+use millrace::ids::{Offset, Partition};
+use millrace::sink::{EpochName, EpochWriter, Published, Sink, SinkError, StagedFile};
+use millrace::source::memory::MemorySource;
+use millrace::source::{Discovered, Source, SourceError};
+use millrace_joblog::StoreError;
+use millrace_joblog::store::{FaultyStore, LogStore, PutIfAbsent};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::chance::Chance;
+use crate::watch::Watch;
+
+/// A runner's way to anything outside.
+pub struct Gate {
+    pub watch: Arc<Watch>,
+    closed: AtomicBool,
+    dead: AtomicBool,
+    opened: Notify,
+    faulty: AtomicBool,
+    chance: Mutex<Chance>,
+    latency_ms: u64,
+    /// Creates whose reply was lost, by key.
+    lost: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl Gate {
+    pub fn new(watch: Arc<Watch>, chance: Chance, latency_ms: u64, faulty: bool) -> Arc<Self> {
+        Arc::new(Self {
+            watch,
+            closed: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            opened: Notify::new(),
+            faulty: AtomicBool::new(faulty),
+            chance: Mutex::new(chance),
+            latency_ms,
+            lost: Mutex::default(),
+        })
+    }
+
+    pub fn pause(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub fn resume(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+        self.opened.notify_waiters();
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Nothing of this runner reaches the world any more.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// No more faults of the sinks' writers.
+    pub fn heal(&self) {
+        self.faulty.store(false, Ordering::SeqCst);
+    }
+
+    async fn pass(&self) {
+        loop {
+            if self.is_dead() {
+                std::future::pending::<()>().await;
+            }
+            if !self.is_paused() {
+                return;
+            }
+            self.opened.notified().await;
+        }
+    }
+
+    /// One way of a request or a reply.
+    async fn travel(&self) {
+        self.watch.request();
+        self.pass().await;
+        let ms = {
+            let mut chance = self.chance();
+            if chance.one_in(2) { 0 } else { chance.between(0, self.latency_ms) }
+        };
+        if ms > 0 {
+            sleep(Duration::from_millis(ms)).await;
+            self.pass().await;
+        }
+    }
+
+    fn chance(&self) -> std::sync::MutexGuard<'_, Chance> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fails(&self, one_in: u64) -> bool {
+        self.faulty.load(Ordering::SeqCst) && self.chance().one_in(one_in)
+    }
+
+    fn lost(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Bytes>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The job log's store as one runner sees it.
+pub struct GatedStore {
+    pub gate: Arc<Gate>,
+    pub store: Arc<FaultyStore>,
+}
+
+impl std::fmt::Debug for GatedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GatedStore")
+    }
+}
+
+#[async_trait]
+impl LogStore for GatedStore {
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutIfAbsent, StoreError> {
+        self.gate.travel().await;
+        let outcome = self.store.put_if_absent(key, bytes.clone()).await;
+        match &outcome {
+            Err(_) => {
+                self.gate.lost().insert(key.to_owned(), bytes);
+            }
+            Ok(PutIfAbsent::Exists) => self.gate.watch.count("creates refused"),
+            Ok(PutIfAbsent::Created) => {}
+        }
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.gate.travel().await;
+        let outcome = self.store.put(key, bytes).await;
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.gate.travel().await;
+        let outcome = self.store.get(key).await;
+        if let Ok(Some(bytes)) = &outcome
+            && self.gate.lost().remove(key).is_some_and(|sent| sent == *bytes)
+        {
+            self.gate.watch.count("lost replies recognised");
+        }
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn head(&self, key: &str) -> Result<bool, StoreError> {
+        self.gate.travel().await;
+        let outcome = self.store.head(key).await;
+        if let Ok(true) = outcome
+            && key.starts_with("sealed/")
+        {
+            self.gate.watch.count("seals met");
+        }
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.gate.travel().await;
+        let outcome = self.store.list(folder).await;
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.gate.travel().await;
+        let outcome = self.store.delete(keys).await;
+        self.gate.travel().await;
+        outcome
+    }
+}
+
+/// A sink as one runner sees it.
+pub struct GatedSink {
+    pub gate: Arc<Gate>,
+    pub sink: Arc<dyn Sink>,
+    pub output: String,
+}
+
+#[async_trait]
+impl Sink for GatedSink {
+    async fn check(&self, schema: &SchemaRef) -> Result<(), SinkError> {
+        self.sink.check(schema).await
+    }
+
+    fn open(&self, schema: &SchemaRef, name: EpochName) -> Box<dyn EpochWriter> {
+        let writer = self.sink.open(schema, name);
+        Box::new(GatedWriter { gate: Arc::clone(&self.gate), writer, output: self.output.clone() })
+    }
+
+    async fn publish(&self, file: &StagedFile) -> Result<Published, SinkError> {
+        self.gate.travel().await;
+        let outcome = self.sink.publish(file).await;
+        self.gate.watch.event(&format!("publish {} {outcome:?}", file.target));
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn discard(&self, staged: &str) -> Result<(), SinkError> {
+        self.gate.travel().await;
+        let outcome = self.sink.discard(staged).await;
+        self.gate.watch.event(&format!("discard {staged} {outcome:?}"));
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn list_staged(&self) -> Result<Vec<String>, SinkError> {
+        self.gate.travel().await;
+        let outcome = self.sink.list_staged().await;
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn retract(&self, file: &StagedFile) -> Result<Published, SinkError> {
+        self.gate.travel().await;
+        self.sink.retract(file).await
+    }
+}
+
+struct GatedWriter {
+    gate: Arc<Gate>,
+    writer: Box<dyn EpochWriter>,
+    output: String,
+}
+
+#[async_trait]
+impl EpochWriter for GatedWriter {
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), SinkError> {
+        self.gate.pass().await;
+        if self.gate.fails(100) {
+            self.gate.watch.count("failed writes");
+            return Err(SinkError::Unavailable { output: self.output.clone(), reason: "injected fault".to_owned() });
+        }
+        self.writer.write(batch).await
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        self.writer.buffered_bytes()
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Vec<StagedFile>, SinkError> {
+        self.gate.travel().await;
+        let outcome = self.writer.finish().await;
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn abort(self: Box<Self>) {
+        self.writer.abort().await;
+    }
+}
+
+/// A source as one runner sees it.
+pub struct GatedSource {
+    pub gate: Arc<Gate>,
+    pub source: MemorySource,
+}
+
+#[async_trait]
+impl Source for GatedSource {
+    fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    async fn discover(&mut self) -> Result<Vec<Discovered>, SourceError> {
+        self.gate.travel().await;
+        let outcome = self.source.discover().await;
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn start_offsets(
+        &mut self,
+        partitions: &[Partition],
+        appeared_later: bool,
+    ) -> Result<BTreeMap<Partition, Offset>, SourceError> {
+        self.gate.travel().await;
+        let outcome = self.source.start_offsets(partitions, appeared_later).await;
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn end_offsets(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Offset>, SourceError> {
+        self.gate.travel().await;
+        let outcome = self.source.end_offsets(partitions).await;
+        self.gate.travel().await;
+        outcome
+    }
+
+    async fn watermarks(
+        &mut self,
+        partitions: &[Partition],
+    ) -> Result<BTreeMap<Partition, (Offset, Offset)>, SourceError> {
+        self.source.watermarks(partitions).await
+    }
+
+    async fn assign(&mut self, starts: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
+        self.gate.pass().await;
+        self.source.assign(starts).await
+    }
+
+    async fn unassign(&mut self, partitions: &[Partition]) -> Result<(), SourceError> {
+        self.gate.pass().await;
+        self.source.unassign(partitions).await
+    }
+
+    async fn next(&mut self) -> Result<Fetched, SourceError> {
+        // Nothing is awaited once a fetch is in hand: the pipeline may drop this future at any await.
+        self.gate.travel().await;
+        self.source.next().await
+    }
+
+    async fn note_group_offsets(&mut self, offsets: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
+        self.source.note_group_offsets(offsets).await
+    }
+}
+
+/// A failpoint that is armed is where the process dies: it never returns, and nothing else of the process gets through.
+pub struct Deadly {
+    pub gate: Arc<Gate>,
+    pub armed: Mutex<Option<(Failpoint, u32)>>,
+}
+
+impl Deadly {
+    pub fn arm(&self, armed: Option<(Failpoint, u32)>) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = armed;
+    }
+
+    fn strikes(&self, point: Failpoint) -> bool {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *armed {
+            Some((at, left)) if *at == point => {
+                *left = left.saturating_sub(1);
+                *left == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+#[async_trait]
+impl Failpoints for Deadly {
+    async fn reach(&self, point: Failpoint) {
+        self.gate.pass().await;
+        self.gate.watch.count(&format!("reached {}", point.name()));
+        if self.strikes(point) {
+            self.gate.watch.event(&format!("dies at {}", point.name()));
+            self.gate.watch.count(&format!("died at {}", point.name()));
+            self.gate.kill();
+            std::future::pending::<()>().await;
+        }
+    }
+}
