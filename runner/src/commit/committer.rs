@@ -63,6 +63,8 @@ pub struct Committer {
     pub(super) mine: BTreeSet<Task>,
     /// The term that was seen last, and when it was first seen.
     pub(super) term_seen: Option<(Generation, Instant)>,
+    /// The log's end when this process opened it.
+    pub(super) opened_at: Seq,
     /// The bounded read this process works on.
     pub(super) planned: Option<Seq>,
     /// Published by this process and not noted yet, with the staged objects that go once it is.
@@ -101,10 +103,12 @@ impl Committer {
         identity: Identity,
         outputs: Arc<Vec<OutputSlot>>,
     ) -> Self {
+        let opened_at = log.fold().next();
         Self {
             env,
             hub,
             log,
+            opened_at,
             identity,
             outputs,
             begun: false,

@@ -202,8 +202,10 @@ impl Committer {
     /// # Errors
     /// A finished read cannot be continued.
     pub async fn plan(&mut self, ends: BTreeMap<Partition, Offset>, whole: bool) -> Result<Verdict, Failure> {
-        let again = self.identity.pod.is_none();
-        if whole && again && self.fold().plan().is_some_and(|plan| plan.complete.is_some()) {
+        // A read that was done before this process began is over; one that ended since is this process's too.
+        let done_before = self.fold().plan().is_some_and(|plan| plan.complete.is_some_and(|seq| seq < self.opened_at));
+        let again = self.identity.pod.is_none() && done_before;
+        if whole && again {
             return Err(Failure::user(
                 "this job is complete, and its result is over everything that was read: to compute it again, give the \
                  job another checkpoint.location and its outputs other paths",
@@ -223,10 +225,17 @@ impl Committer {
             Reply::Declined(PlanDecision::Superseded(superseded)) => {
                 return Ok(Verdict::Superseded(superseded.to_string()));
             }
+            // No place in the division, and the job is done: nothing will ever be this process's to do.
+            Reply::Declined(_) if self.is_done_without_us() => return Ok(Verdict::Completed),
             Reply::Declined(_) => {}
             Reply::Reopened => return Ok(Verdict::StartOver),
         }
         Ok(Verdict::Fine)
+    }
+
+    fn is_done_without_us(&self) -> bool {
+        let unplaced = self.fold().term().is_some_and(|term| !term.parallelism.includes(self.identity.ordinal));
+        unplaced && self.fold().plan().is_some_and(|plan| plan.complete.is_some())
     }
 
     fn wanted_term(&self, wanted: &Control) -> Result<WantedTerm, Failure> {

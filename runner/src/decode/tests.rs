@@ -107,7 +107,7 @@ fn a_fetch_beyond_what_a_batch_can_hold_is_refused_before_it_is_read() {
     let error = decoder("orders", &Format::Binary, &Needed::All).decode(&large).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "one fetch from t-3 has 5242880000 bytes, more than a record batch can hold; lower fetch.max.bytes"
+        "one fetch from orders/t/3 has 5242880000 bytes, more than a record batch can hold; lower fetch.max.bytes"
     );
 }
 

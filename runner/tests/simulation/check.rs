@@ -154,8 +154,10 @@ async fn idle(world: &mut World) {
     if world.is_broken() {
         return;
     }
-    // Grace periods and the last looks at the brokers end.
-    world.rest(Duration::from_secs(30)).await;
+    // Grace periods and the last looks at the brokers end, and the last process hears of the last division.
+    for _ in 0..75 {
+        world.rest(Duration::from_secs(1)).await;
+    }
     let next = |world: &World| world.setting.watch.seen().fold.next();
     let before = next(world);
     for _ in 0..20 {

@@ -154,12 +154,15 @@ async fn patterns_are_for_whole_names_and_new_topics_and_partitions_are_found() 
     kafka.create_topic("orders-a", 1);
     let mut source = kafka.source("orders", &Topics::Pattern("orders-.".into()), Starting::Earliest, None, 10);
     let names = |found: Vec<Discovered>| -> Vec<String> { found.iter().map(|d| d.partition.to_string()).collect() };
-    assert_eq!(names(source.discover().await.unwrap()), vec!["orders-a-0"]);
+    assert_eq!(names(source.discover().await.unwrap()), vec!["orders/orders-a/0"]);
     kafka.create_topic("orders-b", 1);
     kafka.create_topic("more-orders-b", 1);
     kafka.create_topic("orders-bb", 1);
     kafka.grow_topic("orders-a", 2);
-    assert_eq!(names(source.discover().await.unwrap()), vec!["orders-a-0", "orders-a-1", "orders-b-0"]);
+    assert_eq!(
+        names(source.discover().await.unwrap()),
+        vec!["orders/orders-a/0", "orders/orders-a/1", "orders/orders-b/0"]
+    );
 }
 
 #[tokio::test]
