@@ -4,7 +4,7 @@
 .PHONY: check test acceptance demo fmt clippy unit simulation docs build servers integration release \
   figures-throughput figures-kills figures-latency figures-requests figures-idle figures-simulation
 
-# Formatting, lints, unit tests (with the job log's model and simulation), docs: minutes, and no servers.
+# Formatting, lints, unit tests, the simulation, docs: minutes, and no servers.
 check: fmt clippy unit simulation docs
 
 # All of the above, and the tests on real Kafka and MinIO: what CI runs.

@@ -163,7 +163,7 @@ impl Committer {
         let Some((index, url)) = found.and_then(|(index, output)| Some((index, output.files()?.1))) else {
             return Err(Failure::user(format!(
                 "decided files of output '{name}' are not published, and the manifest has no such output any more; \
-                 run the earlier manifest once more, or give them up with `millrace log skip-publish`"
+                 run the earlier manifest once more so that they are published"
             )));
         };
         let below = |whole: &str| whole.strip_prefix(url).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
@@ -193,7 +193,7 @@ fn lost(note: &Note, file: &StagedFile) -> Failure {
         "StagedFileLost",
         format!(
             "staged file lost: {} of record {} for output '{}' was decided and is gone; restore it from the bucket's \
-             versions, or give its rows up with `millrace log skip-publish`",
+             versions and start the job again",
             file.staged, note.seq, note.output
         ),
     )

@@ -1,7 +1,6 @@
-//! What `millrace log` does to a job's log: looking at it, and moving a job by hand.
+//! What `millrace log` does with a job's log.
 //!
-//! [`session`] is a command's hand on the log; [`describe`] and [`summary`] say what is there. What changes a job holds the
-//! log first ([`hold`]), publishes what is decided ([`drain`]), and then rewinds, edits, skips or destroys.
+//! [`session`] is a command's hand on the log; [`describe`] and [`summary`] say what is there.
 
 pub mod describe;
 pub mod session;

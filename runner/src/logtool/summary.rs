@@ -190,7 +190,7 @@ impl fmt::Display for Summary {
         }
         if let Some(held) = &self.held {
             writeln!(f, "held        by {} since record {}: {}", short(held.by), held.since, held.reason)?;
-            writeln!(f, "            nothing is read or committed until it is released (`millrace log release`)")?;
+            writeln!(f, "            nothing is read or committed until it is released")?;
         }
         if let Some(bounded) = &self.bounded {
             match bounded.complete {

@@ -1,4 +1,4 @@
-//! `millrace log`: what a job did, and moving a job by hand.
+//! `millrace log`: what a job did, and names for points of it.
 
 mod ls;
 mod savepoint;
@@ -30,7 +30,7 @@ enum LogCommand {
     Ls(ls::LsArgs),
     /// Shows where the job stands, or one record whole.
     Show(show::ShowArgs),
-    /// Names this point of the log, to rewind to later; works beside a running job.
+    /// Names this point of the log; works beside a running job.
     Savepoint(savepoint::SavepointArgs),
 }
 
