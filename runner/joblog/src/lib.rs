@@ -6,7 +6,7 @@
 //! - [`ids`], [`task`], [`paths`], [`record`]: the words and the format.
 //! - [`fold`]: what the log says through a given slot, and every invariant, checked at write and at read.
 //! - [`decide`]: pure decisions from a fold to what may be written next.
-//! - [`replica`]: one process's copy of the log as an explicit state machine, driven by the workflow and by the model.
+//! - [`replica`]: one process's copy of the log as an explicit state machine, driven by the workflow.
 //! - [`store`]: the few operations asked of an object store, their implementations and their conformance suite.
 //! - [`log`]: the workflow, which does the reading and writing around the decisions.
 //! - [`gc`], [`staged`], [`history`]: collection of what is dead, and the past that a rewind needs.

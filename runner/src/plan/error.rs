@@ -118,7 +118,7 @@ pub enum RunError {
     },
     /// The query needs more memory than it may have.
     #[error(
-        "output '{output}': the query needs more than its memory limit of {} MiB: {reason}; group by fewer distinct values, read less, or raise the limit",
+        "output '{output}': the query needs more than its memory limit of {} MiB: {reason}; group by fewer distinct values, or read less at a time",
         limit >> 20
     )]
     Memory {
