@@ -213,7 +213,8 @@ impl Pipeline {
                 false => self.committing.idle()?.note().await.map(Verdict::interesting),
             };
         }
-        let read_all = self.intakes.have_read_all(&turn.epoch.positions());
+        // While a command holds the log, a runner reads nothing, which is not the same as having read all.
+        let read_all = self.intakes.have_read_all(&turn.epoch.positions()) && !self.committing.is_held();
         let last = read_all && (!turn.finished || turn.epoch.moved());
         let due = turn.due || turn.stopping || last || self.is_full(&turn.epoch);
         if self.committing.is_busy() || !due {

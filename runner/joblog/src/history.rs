@@ -15,6 +15,8 @@ pub struct Past {
     pub published: Option<BTreeMap<OutputName, BTreeSet<PublishedFile>>>,
     /// Outputs that got rows since in a way that cannot be retracted.
     pub ordered: BTreeSet<OutputName>,
+    /// A rewind since that took back files published before: what the tables held at the point cannot be had again.
+    pub taken_back_by: Option<Seq>,
     /// The slot up to which the log was read.
     pub read_through: Seq,
 }
@@ -58,6 +60,7 @@ impl Past {
             positions,
             published: complete.then(BTreeMap::new),
             ordered: BTreeSet::new(),
+            taken_back_by: None,
             read_through: fold.next(),
         };
         let records = || records.iter().filter(|(seq, _)| *seq > since);
@@ -98,16 +101,24 @@ impl Past {
                             self.ordered.insert(output.clone());
                             continue;
                         };
-                        let files = files.iter().map(|f| PublishedFile { target: f.target.clone(), bytes: f.bytes });
+                        let files = files.iter().map(|file| PublishedFile {
+                            target: file.target.clone(),
+                            staged: file.staged.clone(),
+                            bytes: file.bytes,
+                            etag: file.etag.clone(),
+                        });
                         published.entry(output.clone()).or_default().extend(files);
                     }
                 }
                 // Deleted by an earlier rewind.
                 Body::Rewind(rewind) => {
                     for (output, policy) in &rewind.outputs {
-                        if let (RewindPolicy::Retract { files }, Some(there)) = (policy, published.get_mut(output)) {
-                            there.retain(|file| !files.contains(file));
+                        let RewindPolicy::Retract { files } = policy else { continue };
+                        let there = published.entry(output.clone()).or_default();
+                        if files.iter().any(|file| !there.contains(file)) {
+                            self.taken_back_by = Some(seq);
                         }
+                        there.retain(|file| !files.contains(file));
                     }
                 }
                 _ => {}

@@ -43,7 +43,7 @@ pub fn home(path: &Path) -> String {
 }
 
 /// This machine's name, from where Linux and other systems keep it.
-fn host() -> String {
+pub fn host() -> String {
     let kept =
         ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|path| std::fs::read_to_string(path).ok());
     let name = kept.or_else(|| std::env::var("HOSTNAME").ok()).map(|name| name.trim().to_owned());

@@ -127,6 +127,14 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
             args.ordinal
         )));
     }
+    if let Some(savepoint) = &job.start_from {
+        return Err(Failure::user(format!(
+            "spec.startFrom is not carried out by a runner, because it cannot say what becomes of the rows that the outputs \
+             got since savepoint '{savepoint}': run `millrace log rewind {} --to-savepoint {savepoint} --output NAME=retract` \
+             and remove startFrom",
+            args.manifest.display()
+        )));
+    }
     let stop = stop_signal()?;
     let (sender, fixed) = watch::channel(wanted.clone());
     let control = match &args.term_file {

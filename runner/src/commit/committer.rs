@@ -67,6 +67,8 @@ pub struct Committer {
     pub(super) opened_at: Seq,
     /// The bounded read this process works on.
     pub(super) planned: Option<Seq>,
+    /// The record for which it was said that this process waits.
+    pub(super) waits_for: Option<Seq>,
     /// Published by this process and not noted yet, with the staged objects that go once it is.
     pub(super) published: BTreeMap<Note, Leftover>,
     epochs: u64,
@@ -116,6 +118,7 @@ impl Committer {
             mine: BTreeSet::new(),
             term_seen: None,
             planned: None,
+            waits_for: None,
             published: BTreeMap::new(),
             epochs: 0,
             looked: Instant::now(),
@@ -126,6 +129,11 @@ impl Committer {
     /// Whether the process has taken its place in the log.
     pub fn is_joined(&self) -> bool {
         self.begun
+    }
+
+    /// Whether a command holds the log: then nothing is this process's to do.
+    pub fn is_held(&self) -> bool {
+        self.fold().held().is_some()
     }
 
     /// The id of a partition's topic as the log knows it.
@@ -262,6 +270,10 @@ impl Committer {
             other => return Ok(other),
         }
         match self.sweep_orphans().await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
+        match self.finish_retractions().await? {
             Verdict::Fine => {}
             other => return Ok(other),
         }

@@ -5,7 +5,9 @@
 
 mod collect;
 mod committer;
+pub mod placed;
 mod publish;
+mod retract;
 mod seat;
 
 use tokio::task::JoinHandle;
@@ -90,6 +92,11 @@ impl Committing {
             finished.map_err(|error| Failure::internal(format!("the commit broke off: {error}")))?;
         self.idle = Some(committer);
         outcome
+    }
+
+    /// Whether a command holds the log, so that nothing is ours to do; false while an epoch is being committed.
+    pub fn is_held(&self) -> bool {
+        self.idle.as_ref().is_some_and(Committer::is_held)
     }
 
     /// Whether the process has taken its place in the log.

@@ -41,6 +41,10 @@ impl Committer {
                         let failure = Failure::from(error);
                         self.hub.degraded(&failure, self.env.clock.now_millis());
                         sleep(backoff.next(&self.env)).await;
+                        // A command may have published it meanwhile, or given it up and exported its rows.
+                        if self.is_noted(&note).await? {
+                            return Ok(());
+                        }
                     }
                 }
             }
@@ -69,17 +73,9 @@ impl Committer {
         if orphans.is_empty() {
             return Ok(Verdict::Fine);
         }
-        // Others' records are published only once it is certain that they were decided: what was read may be litter.
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        loop {
-            match self.log.confirm().await {
-                Ok(true) => break,
-                Ok(false) => {
-                    self.reopen().await?;
-                    return Ok(Verdict::StartOver);
-                }
-                Err(error) => self.wait_out(error, &mut backoff).await?,
-            }
+        // Others' records are published only once it is certain that they were decided.
+        if !self.is_certain().await? {
+            return Ok(Verdict::StartOver);
         }
         for (seq, output, files) in orphans {
             let (index, files) = self.relative(&output, &files)?;
@@ -87,6 +83,22 @@ impl Committer {
             self.publish(seq, index, &files).await?;
         }
         Ok(Verdict::Fine)
+    }
+
+    /// Whether all that was read of the log is certain, so that others' records may be acted on: what was read may be
+    /// litter in deleted slots. Else the log was opened anew.
+    pub(super) async fn is_certain(&mut self) -> Result<bool, Failure> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match self.log.confirm().await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {
+                    self.reopen().await?;
+                    return Ok(false);
+                }
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
+        }
     }
 
     /// Removes the staged objects of everything that is noted by now. Failures leave them to the collector.

@@ -164,7 +164,18 @@ impl Committer {
                 Ok(Verdict::Superseded(superseded.to_string()))
             }
             Reply::Declined(Begin::Claim(ClaimDecision::Held(hold))) => {
-                tracing::info!(by = %hold.incarnation, reason = hold.reason, "the job log is held; waiting");
+                if self.waits_for.replace(hold.since) != Some(hold.since) {
+                    tracing::info!(by = %hold.incarnation, reason = hold.reason, "the job log is held; waiting");
+                }
+                Ok(Verdict::Fine)
+            }
+            Reply::Declined(Begin::Claim(ClaimDecision::StaleTerm(Some(term)))) => {
+                let left = self.fold().left_output().cloned();
+                if let Some(output) = left.filter(|_| self.waits_for != Some(term.since)) {
+                    self.waits_for = Some(term.since);
+                    tracing::warn!(%output, "a rewind gave the output a new path, which this process does not know; waiting \
+                         for a runner with the manifest that has it");
+                }
                 Ok(Verdict::Fine)
             }
             // Nothing to claim now, or no place in the term: wait for one.

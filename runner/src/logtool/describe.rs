@@ -193,7 +193,7 @@ mod tests {
         let rewind = slot(
             r#"{"rewind":{"target":{"savepoint":"before-fix"},
             "positions":{"orders/t/0":{"from":{"offset":9},"to":{"offset":4}},"orders/t/1":{"from":{"offset":1},"to":{"offset":1}}},
-            "outputs":{"a":{"retract":{"files":[{"target":"t","bytes":1}]}},"b":"duplicate"}}}"#,
+            "outputs":{"a":{"retract":{"files":[{"target":"t","staged":"s","bytes":1}]}},"b":"duplicate"}}}"#,
         );
         let line = line(Seq(3), &rewind);
         assert!(

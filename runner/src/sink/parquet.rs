@@ -113,6 +113,19 @@ impl ParquetSink {
         let output = output.into();
         Self { shared: Arc::new(Shared { output, at, settings, memory, properties, suffix, sending }) }
     }
+
+    /// Whether a published file is there ([`Published::Done`]) and is still the one that was published: what
+    /// [`Sink::retract`] will find.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn inspect(&self, file: &StagedFile) -> Result<Published, SinkError> {
+        match self.shared.inspect(file).await {
+            Ok(outcome) => Ok(outcome),
+            Err(fault) if fault.kind == FaultKind::NotFound => Ok(Published::Missing),
+            Err(fault) => Err(self.shared.fault(fault)),
+        }
+    }
 }
 
 #[async_trait]
@@ -226,6 +239,14 @@ impl Shared {
     }
 
     async fn retract(&self, file: &StagedFile) -> Result<Published, StoreFault> {
+        let found = self.inspect(file).await?;
+        if found == Published::Done {
+            self.delete_paths(vec![self.at.path(&file.target)?]).await?;
+        }
+        Ok(found)
+    }
+
+    async fn inspect(&self, file: &StagedFile) -> Result<Published, StoreFault> {
         let target = self.at.path(&file.target)?;
         let head = GetOptions { head: true, ..GetOptions::default() };
         let found = within(PATIENCE, "looking at", &target, self.at.store.get_opts(&target, head)).await?;
@@ -235,7 +256,6 @@ impl Shared {
         if found.meta.size != file.bytes || !(same_name || same_etag) {
             return Ok(Published::Changed);
         }
-        self.delete_paths(vec![target]).await?;
         Ok(Published::Done)
     }
 

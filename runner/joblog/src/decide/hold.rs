@@ -99,6 +99,12 @@ pub enum RewindDecision {
     Ahead,
     /// There is no such savepoint.
     NoSavepoint,
+    /// That rewind took back what the tables held at that point, and it would be missing from then on. Points up to the
+    /// one that it went back to can be had, and points after it.
+    TakenBack {
+        /// The rewind's record.
+        by: Seq,
+    },
     /// The job has state, which only a savepoint can bring back.
     NeedsSavepoint,
     /// These outputs got rows since, and nobody said what becomes of them.
@@ -139,6 +145,9 @@ pub fn rewind(view: &View<'_>, request: &RewindRequest) -> RewindDecision {
     }
     if request.past.read_through != view.fold.next() {
         return RewindDecision::Moved;
+    }
+    if let Some(by) = request.past.taken_back_by {
+        return RewindDecision::TakenBack { by };
     }
     let affected = request.past.affected_outputs(view.fold);
     let missing = affected.iter().filter(|output| !request.policies.contains_key(*output));
@@ -255,6 +264,7 @@ pub fn retracted(view: &View<'_>, deleted: &[Note]) -> Option<Proposal> {
         let retraction = view.fold.retractions().get(&note.seq).and_then(|outputs| outputs.get(&note.output));
         retraction.is_some_and(|retraction| {
             retraction.by == view.incarnation
+                || holds(view)
                 || view.fold.owns(&crate::task::Task::Publisher(note.output.clone()), view.incarnation)
         })
     };

@@ -78,10 +78,10 @@ impl<'a> View<'a> {
         Some(Superseded { ordinal, rank, by: standing.map(|standing| (standing.incarnation, standing.rank)) })
     }
 
-    /// The term, if this process may work in it: it runs the term's revision.
+    /// The term, if this process may work in it: it runs the term's revision, and no rewind sent an output elsewhere since.
     pub fn term_of(&self, revision: &Revision) -> Option<&'a TermState> {
         let fits = |term: &&TermState| term.revision == *revision || !on(Safeguard::CurrentTerm);
-        self.fold.term().filter(fits)
+        self.fold.term().filter(fits).filter(|_| self.fold.left_output().is_none())
     }
 
     pub(crate) fn generation(&self) -> Option<Generation> {

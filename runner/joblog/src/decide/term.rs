@@ -57,9 +57,10 @@ pub enum TermRefusal {
         /// Where they would go.
         now: String,
     },
-    /// A fork writes where the job it came from writes.
+    /// A fork writes where the job it came from writes, or an output where a rewind left it.
     #[error(
-        "output {output} writes to {path}, which belongs to the job that this one was forked from: give it another path"
+        "output {output} writes to {path}, which belongs to the job that this one was forked from, or was left behind by a \
+         rewind with newPath: give it another path"
     )]
     ForeignOutput {
         /// The output.
@@ -119,7 +120,9 @@ fn check_outputs(view: &View<'_>, wanted: &WantedTerm) -> Result<(), TermRefusal
         if view.fold.foreign_outputs().contains(path) {
             return Err(TermRefusal::ForeignOutput { output: output.clone(), path: path.clone() });
         }
-        let before = view.fold.outputs().get(output).filter(|was| *was != path);
+        // Who rewound with a new path has consented to it.
+        let left = |was: &&String| view.fold.foreign_outputs().contains(*was);
+        let before = view.fold.outputs().get(output).filter(|was| *was != path && !left(was));
         if let Some(was) = before.filter(|_| !wanted.accept_moved_outputs) {
             return Err(TermRefusal::OutputMoved { output: output.clone(), was: was.clone(), now: path.clone() });
         }

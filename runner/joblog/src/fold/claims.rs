@@ -46,6 +46,9 @@ impl Fold {
             return Err(Breach::StaleRevision { found: claim.revision.clone(), current: term.revision.clone() });
         }
         let parallelism = term.parallelism;
+        if let Some(path) = self.left_output().and_then(|output| self.outputs.get(output)) {
+            return Err(Breach::ForeignOutput { path: path.clone() });
+        }
         if !parallelism.includes(claim.ordinal) {
             return Err(Breach::NoSuchOrdinal { ordinal: claim.ordinal });
         }

@@ -103,8 +103,14 @@ impl Fold {
             if let RewindPolicy::Retract { files } = policy
                 && !files.is_empty()
             {
+                // What the tables held at a savepoint in between is taken back: nobody may go there again.
+                let target = self.target_seq(&rewind.target);
+                self.savepoints.retain(|_, savepoint| savepoint.seq <= target);
                 let retraction = Retraction { by: writer.incarnation, files: files.clone() };
                 self.retractions.entry(seq).or_default().insert(output.clone(), retraction);
+            }
+            if let (RewindPolicy::NewPath, Some(path)) = (policy, self.outputs.get(output)) {
+                self.foreign_outputs.insert(path.clone());
             }
         }
         // Ends and completion of a bounded read speak of the way that was just undone.
@@ -136,6 +142,13 @@ impl Fold {
         if fits { Ok(()) } else { Err(Breach::RewindTarget) }
     }
 
+    fn target_seq(&self, target: &RewindTarget) -> Seq {
+        match target {
+            RewindTarget::Seq(seq) => *seq,
+            RewindTarget::Savepoint(name) => self.savepoints.get(name).map_or(self.next, |savepoint| savepoint.seq),
+        }
+    }
+
     /// Where every partition goes in a rewind to that savepoint; one that was not yet read goes back to its start.
     pub fn savepoint_positions(&self, name: &str) -> Option<BTreeMap<Partition, Position>> {
         let savepoint = self.savepoints.get(name)?;
@@ -153,6 +166,8 @@ impl Fold {
             let outputs = self.retractions.get(&note.seq).ok_or_else(nothing)?;
             let retraction = outputs.get(&note.output).ok_or_else(nothing)?;
             let publisher = self.owns(&Task::Publisher(note.output.clone()), writer.incarnation);
+            // While the log is held, the holder has the place of every publisher.
+            let publisher = publisher || self.check_holder(writer).is_ok();
             if !publisher && retraction.by != writer.incarnation {
                 return Err(Breach::NotPublisher {
                     seq: note.seq,

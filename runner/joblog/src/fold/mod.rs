@@ -67,7 +67,7 @@ pub struct Fold {
     collected_below: Seq,
     /// Where each output goes.
     outputs: BTreeMap<OutputName, String>,
-    /// Where the outputs of jobs go that this one was forked from.
+    /// Where this job never writes: outputs of jobs that it was forked from, and paths that a rewind left behind.
     foreign_outputs: BTreeSet<String>,
     /// The hash of the plan that decided last.
     plan_hash: Option<String>,

@@ -177,9 +177,14 @@ impl Fold {
         &self.outputs
     }
 
-    /// Where the outputs of jobs go that this one was forked from: never written by this one.
+    /// Where this job never writes: the outputs of jobs that it was forked from, and paths that a rewind left behind.
     pub fn foreign_outputs(&self) -> &BTreeSet<String> {
         &self.foreign_outputs
+    }
+
+    /// An output that a rewind sent to another path, while the term still has the old one: nobody works in such a term.
+    pub fn left_output(&self) -> Option<&OutputName> {
+        self.outputs.iter().find(|(_, path)| self.foreign_outputs.contains(*path)).map(|(output, _)| output)
     }
 
     /// The hash of the plan that decided last.

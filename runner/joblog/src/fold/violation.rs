@@ -38,7 +38,7 @@ pub enum Breach {
     AdoptReason,
     #[error("term {found} is not higher than {current}")]
     TermNotHigher { found: Generation, current: Generation },
-    #[error("{path} belongs to the job that this one was forked from")]
+    #[error("{path} belongs to the job that this one was forked from, or was left behind by a rewind")]
     ForeignOutput { path: String },
     #[error("it was written in term {found:?}, the log is in {current:?}")]
     StaleTerm { found: Option<Generation>, current: Option<Generation> },

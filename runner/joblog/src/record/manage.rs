@@ -116,7 +116,7 @@ pub enum RewindPolicy {
         /// The files.
         files: Vec<PublishedFile>,
     },
-    /// They stay; the output continues under another path.
+    /// They stay; the output continues under another path. Until a term says which, nobody works.
     NewPath,
     /// They stay, and the same rows will be published once more. The user typed their consent.
     Duplicate,
@@ -128,8 +128,14 @@ pub enum RewindPolicy {
 pub struct PublishedFile {
     /// Its URL.
     pub target: String,
+    /// The URL of the staged object that it was made from. Whoever deletes the file deletes that one first, so that nobody
+    /// who is late publishes it once more.
+    pub staged: String,
     /// Its size in bytes, to tell a rewritten file.
     pub bytes: u64,
+    /// The staged object's entity tag, likewise; absent if the store gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 /// A rewind's files of one output are deleted.

@@ -187,6 +187,81 @@ async fn a_rewind_beyond_what_is_kept_is_refused_and_a_savepoint_still_works() {
 }
 
 #[tokio::test]
+async fn after_a_rewind_with_a_new_path_nobody_works_until_a_term_has_one() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    runner.committed(0, 10).await;
+    let mut command = Runner::open(&memory, 2).await;
+    won(held(&mut command).await);
+    drain(&mut command).await;
+    won(rewound(&mut command, RewindTarget::Seq(Seq(0)), Some(Policy::NewPath)).await);
+    runner.catch_up().await;
+    assert!(matches!(declined(runner.claim(true).await), ClaimDecision::StaleTerm(Some(_))));
+    let refused = declined(runner.new_term().await);
+    assert!(matches!(refused, TermDecision::Refused(TermRefusal::ForeignOutput { .. })), "{refused:?}");
+
+    let mut moved = Runner::open(&memory, 3).await;
+    moved.revision = "r2".into();
+    moved.outputs.insert(orders(), "s3://lake/orders-again".into());
+    won(moved.begin().await);
+    moved.committed(0, 10).await;
+    assert_eq!(fold_all(&memory).unwrap(), *moved.log.fold());
+}
+
+#[tokio::test]
+async fn nobody_goes_to_a_point_whose_rows_a_rewind_took_back() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    runner.committed(0, 10).await;
+    won(saved(&mut runner, "early").await);
+    let between = runner.committed(0, 5).await;
+    won(saved(&mut runner, "between").await);
+    let mut command = Runner::open(&memory, 2).await;
+    let mut back = async |target: RewindTarget| {
+        command.catch_up().await;
+        won(held(&mut command).await);
+        if !command.log.fold().pending().is_empty() {
+            drain(&mut command).await;
+        }
+        let outcome = rewound(&mut command, target, Some(Policy::Retract)).await;
+        if command.log.fold().held().is_some() {
+            won(command
+                .append(|view| match release(view, false) {
+                    ReleaseDecision::Propose(proposal) => Err(proposal),
+                    other => Ok(other),
+                })
+                .await);
+        }
+        outcome
+    };
+    let first = won(back(RewindTarget::Savepoint("early".into())).await).seq();
+    let refused = declined(back(RewindTarget::Seq(between)).await);
+    assert_eq!(refused, RewindDecision::TakenBack { by: first });
+    won(back(RewindTarget::Seq(first)).await);
+    won(back(RewindTarget::Savepoint("early".into())).await);
+    runner.catch_up().await;
+    assert_eq!(runner.log.fold().savepoints().keys().collect::<Vec<_>>(), ["early"]);
+    assert_eq!(runner.log.fold().partition(&partition(0)).unwrap().offset, Offset(10));
+}
+
+#[tokio::test]
+async fn a_command_that_holds_the_log_finishes_what_another_left_to_be_deleted() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    runner.committed(0, 10).await;
+    let mut died = Runner::open(&memory, 2).await;
+    won(held(&mut died).await);
+    drain(&mut died).await;
+    let rewind = won(rewound(&mut died, RewindTarget::Seq(Seq(0)), Some(Policy::Retract)).await);
+    let note = Note { seq: rewind.seq(), output: orders() };
+    let mut second = Runner::open(&memory, 3).await;
+    assert!(retracted(&second.log.view(), std::slice::from_ref(&note)).is_none());
+    won(held(&mut second).await);
+    won(second.append(|view| retracted(view, std::slice::from_ref(&note)).map_or(Ok(()), Err)).await);
+    assert!(second.log.fold().retractions().is_empty());
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_published_is_skipped_by_an_audited_command() {
     let memory = MemoryStore::new();
     let mut runner = Runner::begun(&memory, 1).await;

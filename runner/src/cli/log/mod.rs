@@ -1,8 +1,13 @@
 //! `millrace log`: what a job did, and names for points of it.
 
+mod destroy;
+mod edit_offsets;
 mod ls;
+mod release;
+mod rewind;
 mod savepoint;
 mod show;
+mod skip_publish;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -32,6 +37,16 @@ enum LogCommand {
     Show(show::ShowArgs),
     /// Names this point of the log; works beside a running job.
     Savepoint(savepoint::SavepointArgs),
+    /// Brings the job back to an earlier point, and takes back what its outputs got since.
+    Rewind(rewind::RewindArgs),
+    /// Moves single offsets: skips messages, or reads some again.
+    EditOffsets(edit_offsets::EditOffsetsArgs),
+    /// Gives up a decided record that cannot be published, after exporting its rows.
+    SkipPublish(skip_publish::SkipPublishArgs),
+    /// Frees a job log that a command holds which died.
+    Release(release::ReleaseArgs),
+    /// Deletes the job log, state and savepoints of a job for ever; the tables stay.
+    Destroy(destroy::DestroyArgs),
 }
 
 /// Which job's log.
@@ -60,7 +75,18 @@ pub fn main(args: LogArgs) -> Result<ExitCode, Failure> {
         LogCommand::Ls(args) => block_on(ls::run(args)),
         LogCommand::Show(args) => block_on(show::run(args)),
         LogCommand::Savepoint(args) => block_on(savepoint::run(args)),
+        LogCommand::Rewind(args) => block_on(rewind::run(args)),
+        LogCommand::EditOffsets(args) => block_on(edit_offsets::run(args)),
+        LogCommand::SkipPublish(args) => block_on(skip_publish::run(args)),
+        LogCommand::Release(args) => block_on(release::run(args)),
+        LogCommand::Destroy(args) => block_on(destroy::run(args)),
     }
+}
+
+/// Who holds a log and why, for the person who finds it held.
+fn reason(command: &str) -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
+    format!("millrace log {command} by {user} on {}, process {}", manifest::host(), std::process::id())
 }
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {

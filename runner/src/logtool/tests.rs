@@ -1,0 +1,499 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+//! Jobs moved by hand, on a local disk: real files, a real log, and a runner whose every step a test decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use millrace_crds::{Job, Location};
+use millrace_joblog::decide::{
+    self, Begin, ClaimRequest, CommitDecision, NoteDecision, Permission, Policy, Start, WantedTerm, candidates,
+};
+use millrace_joblog::log::Compose;
+use millrace_joblog::record::{Commit, Counters, FirstClaim, Home, Intents, Note, ParquetFile, Range};
+use millrace_joblog::{Appended, CaughtUp, JobLog, Limits, Parallelism};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+use super::rewind::{Target, Wanted};
+use super::{Session, describe, summary::Summary};
+use crate::assemble::open_checkpoint;
+use crate::env::{Env, LogClock};
+use crate::failure::Failure;
+use crate::ids::{Incarnation, JobUid, Offset, Ordinal, OutputName, Partition, Revision, Seq};
+use crate::sink::parquet::ParquetSink;
+use crate::sink::{EpochName, Sink, StagedFile};
+use crate::storage::Stores;
+
+const MANIFEST: &str = "
+apiVersion: millrace.dev/v1alpha1
+kind: StreamingJob
+metadata: {name: numbers}
+spec:
+  sources:
+    - name: numbers
+      kafka: {bootstrapServers: 'localhost:9092', topics: [numbers]}
+      format: {json: {schema: n BIGINT}}
+  outputs:
+    - {name: numbers_out, sql: SELECT n FROM numbers, parquet: {path: LAKE/numbers}}
+  checkpoint: {location: LAKE/checkpoint}
+";
+
+/// A lake in a folder of its own.
+struct Lake(TempDir);
+
+/// A runner's hand on the log.
+struct Runner {
+    log: JobLog,
+    sink: ParquetSink,
+    url: String,
+    incarnation: Incarnation,
+    epochs: u64,
+    revision: &'static str,
+}
+
+fn output() -> OutputName {
+    "numbers_out".into()
+}
+
+fn partition() -> Partition {
+    Partition::new("numbers", "numbers", 0)
+}
+
+impl Lake {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.path().canonicalize().unwrap().join(below)
+    }
+
+    fn job(&self) -> Job {
+        self.job_of(MANIFEST)
+    }
+
+    fn job_of(&self, manifest: &str) -> Job {
+        let text = manifest.replace("LAKE", &self.0.path().display().to_string());
+        millrace_crds::manifest::parse(&text, "job.yaml").unwrap().job
+    }
+
+    async fn command(&self) -> Session {
+        Session::open(self.job(), Path::new("secrets"), Env::system()).await.unwrap()
+    }
+
+    async fn runner(&self) -> Runner {
+        let mut runner = Runner::open(self).await;
+        runner.begin(self).await;
+        runner
+    }
+
+    /// The numbers in the table, in order.
+    fn rows(&self) -> Vec<i64> {
+        rows_in(&self.path("numbers"))
+    }
+}
+
+fn rows_in(folder: &Path) -> Vec<i64> {
+    let mut rows = Vec::new();
+    for file in files(folder).iter().filter(|file| file.to_string_lossy().ends_with(".parquet")) {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            let column = batch.column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+            rows.extend(column.values().iter().copied());
+        }
+    }
+    rows.sort_unstable();
+    rows
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+impl Runner {
+    async fn open(lake: &Lake) -> Runner {
+        let (job, env) = (lake.job(), Env::system());
+        let stores = Stores::new(job.storage.clone(), None);
+        let store = open_checkpoint(&stores, &job.checkpoint).unwrap().store;
+        let incarnation = Incarnation(env.uuid());
+        let log = JobLog::open(store, Arc::new(LogClock(env)), incarnation, Limits::STANDARD).await.unwrap();
+        let millrace_crds::Sink::Parquet(settings) = job.outputs[0].sink.clone() else { panic!("a Parquet output") };
+        let at = stores.data_store(&settings.path).unwrap();
+        let url = at.shown.clone();
+        Runner { log, sink: ParquetSink::new("numbers_out", settings, at), url, incarnation, epochs: 0, revision: "r1" }
+    }
+
+    async fn begin(&mut self, lake: &Lake) -> bool {
+        let start = Start {
+            home: Home { place: "here:job.yaml".to_owned(), kubernetes_uid: None },
+            location: lake.path("checkpoint").display().to_string(),
+            fresh_job: JobUid(uuid::Uuid::new_v4()),
+            permission: Permission::None,
+        };
+        let outputs: BTreeMap<OutputName, String> = [(output(), self.url.clone())].into();
+        let revision = Revision(self.revision.to_owned());
+        let parallelism = Parallelism::ONE;
+        let wanted = WantedTerm {
+            generation: None,
+            revision: revision.clone(),
+            parallelism,
+            outputs: outputs.clone(),
+            accept_moved_outputs: false,
+        };
+        let first = [(partition(), FirstClaim { start: Offset(0), topic_id: None })].into();
+        let tasks = candidates(self.log.fold(), [partition()], outputs.keys());
+        let request = ClaimRequest { ordinal: Ordinal(0), pod: None, revision, tasks, first, grace_over: false };
+        let appended = self.log.append(|view| match decide::begin(view, &start, &wanted, &request) {
+            Begin::Propose { proposal, .. } => Compose::Propose(proposal),
+            other => Compose::Decline(other),
+        });
+        matches!(appended.await.unwrap(), Appended::Won(_))
+    }
+
+    /// Reads so many numbers on, and decides them, unpublished.
+    async fn decide(&mut self, count: i64) -> Option<(Seq, Vec<StagedFile>)> {
+        let from = self.log.fold().partition(&partition()).unwrap().offset.0;
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + count));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let name = EpochName {
+            job_uid: self.log.fold().home().unwrap().job.to_string(),
+            claim_seq: self.log.fold().live_claim(self.incarnation).unwrap_or(Seq(0)).0,
+            incarnation: self.incarnation.0.simple().to_string(),
+            epoch: self.epochs,
+        };
+        self.epochs += 1;
+        let mut writer = self.sink.open(&batch.schema(), name);
+        writer.write(batch).await.unwrap();
+        let staged = writer.finish().await.unwrap();
+        let files = staged.iter().map(|file| ParquetFile {
+            staged: format!("{}/{}", self.url, file.staged),
+            target: format!("{}/{}", self.url, file.target),
+            bytes: file.bytes,
+            rows: file.rows,
+            etag: file.etag.clone(),
+        });
+        let commit = Commit {
+            ranges: [(partition(), Range::new(from, from + count))].into(),
+            intents: [(output(), Intents::Parquet { files: files.collect() })].into(),
+            counters: Counters { rows_in: count as u64, rows_bad: 0, rows_out: [(output(), count as u64)].into() },
+            ..Commit::default()
+        };
+        let revision = Revision(self.revision.to_owned());
+        let appended = self.log.append(|view| match decide::commit(view, &revision, &commit) {
+            CommitDecision::Propose(proposal) => Compose::Propose(proposal),
+            other => Compose::Decline(other),
+        });
+        match appended.await.unwrap() {
+            Appended::Won(won) => Some((won.seq(), staged)),
+            _ => None,
+        }
+    }
+
+    /// Reads so many numbers on, decides, publishes and notes them.
+    async fn commit(&mut self, count: i64) -> Seq {
+        let (seq, staged) = self.decide(count).await.unwrap();
+        for file in &staged {
+            self.sink.publish(file).await.unwrap();
+        }
+        let notes = [Note { seq, output: output() }];
+        let noted = self.log.append(|view| match decide::note(view, &notes) {
+            NoteDecision::Propose(proposal) => Compose::Propose(proposal),
+            other => Compose::Decline(other),
+        });
+        assert!(matches!(noted.await.unwrap(), Appended::Won(_)));
+        for file in &staged {
+            self.sink.discard(&file.staged).await.unwrap();
+        }
+        seq
+    }
+
+    async fn catch_up(&mut self) {
+        assert!(matches!(self.log.catch_up().await.unwrap(), CaughtUp::Tail { .. }));
+    }
+}
+
+fn back_to(target: Target, policy: Policy) -> Wanted {
+    Wanted { target, policies: [(output(), policy)].into(), duplicates: BTreeSet::new() }
+}
+
+fn numbers(to: i64) -> Vec<i64> {
+    (0..to).collect()
+}
+
+fn says(outcome: Result<impl std::fmt::Debug, Failure>, words: &[&str]) {
+    let message = outcome.unwrap_err().message;
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+}
+
+#[tokio::test]
+async fn a_rewind_publishes_what_is_decided_deletes_what_came_after_and_the_runner_goes_on_exactly_once() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let kept = runner.commit(10).await;
+    runner.commit(5).await;
+    let (_, late) = runner.decide(3).await.unwrap();
+    assert_eq!(lake.rows(), numbers(15), "three are decided and not published");
+
+    let rewound = lake.command().await.rewind(&back_to(Target::Record(kept), Policy::Retract), "test").await.unwrap();
+    assert_eq!((rewound.deleted, lake.rows()), (2, numbers(10)));
+    // The runner, which was about to publish, finds nothing to publish: it cannot bring the rows back.
+    assert_eq!(runner.sink.publish(&late[0]).await.unwrap(), crate::sink::Published::Missing);
+    assert!(runner.decide(1).await.is_none(), "it owns nothing until it claims again");
+    runner.catch_up().await;
+    assert!(runner.begin(&lake).await);
+    runner.commit(8).await;
+    assert_eq!(lake.rows(), numbers(18));
+    let session = lake.command().await;
+    assert!(session.fold().held().is_none() && session.fold().retractions().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_rewritten_stops_a_rewind_before_anything_is_changed() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let start = runner.commit(10).await;
+    runner.commit(5).await;
+    let next = lake.command().await.fold().next();
+    let file = files(&lake.path("numbers")).into_iter().find(|file| rows_in_file(file) == 5).unwrap();
+    std::fs::write(&file, b"compacted").unwrap();
+    let wanted = back_to(Target::Record(start), Policy::Retract);
+    says(lake.command().await.preview(&wanted).await, &["numbers_out", "rewritten", "newPath"]);
+    assert_eq!(lake.command().await.fold().next(), next);
+    std::fs::remove_file(&file).unwrap();
+    says(lake.command().await.rewind(&wanted, "test").await, &["is gone"]);
+    assert!(lake.command().await.fold().held().is_none());
+    assert_eq!(lake.command().await.fold().partition(&partition()).unwrap().offset, Offset(15));
+}
+
+fn rows_in_file(file: &Path) -> i64 {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+    reader.metadata().file_metadata().num_rows()
+}
+
+#[tokio::test]
+async fn a_rewind_needs_to_know_what_becomes_of_each_output() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let start = runner.commit(10).await;
+    runner.commit(5).await;
+    let mut command = lake.command().await;
+    let next = command.fold().next();
+    let none = Wanted { target: Target::Record(start), policies: BTreeMap::new(), duplicates: BTreeSet::new() };
+    says(command.preview(&none).await, &["'numbers_out' 1 file(s)", "retract", "newPath", "duplicate"]);
+    let duplicate = back_to(Target::Record(start), Policy::Duplicate);
+    says(command.preview(&duplicate).await, &["--yes-duplicate numbers_out"]);
+    says(command.preview(&back_to(Target::Record(start), Policy::NewPath)).await, &["still has the old path"]);
+    let mut unknown = duplicate.clone();
+    unknown.policies.insert("numbers".into(), Policy::Retract);
+    says(command.preview(&unknown).await, &["no output 'numbers'", "numbers_out"]);
+    says(command.preview(&back_to(Target::Record(Seq(99)), Policy::Retract)).await, &["no record 99"]);
+    says(command.preview(&back_to(Target::Savepoint("x".into()), Policy::Retract)).await, &["no savepoint", "x"]);
+    assert_eq!(command.fold().next(), next, "nothing was written");
+
+    let consented = Wanted { duplicates: [output()].into(), ..duplicate };
+    command.rewind(&consented, "test").await.unwrap();
+    runner.catch_up().await;
+    assert!(runner.begin(&lake).await);
+    runner.commit(5).await;
+    assert_eq!(lake.rows().len(), 20, "five are there twice, as consented");
+}
+
+#[tokio::test]
+async fn a_rewind_with_a_new_path_leaves_the_old_table_and_its_old_runner_behind() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let start = runner.log.fold().next().previous().unwrap();
+    runner.commit(10).await;
+    let moved = lake.job_of(&MANIFEST.replace("LAKE/numbers", "LAKE/again"));
+    let mut command = Session::open(moved, Path::new("secrets"), Env::system()).await.unwrap();
+    command.rewind(&back_to(Target::Record(start), Policy::NewPath), "test").await.unwrap();
+    runner.catch_up().await;
+    assert!(!runner.begin(&lake).await, "the old path is refused");
+
+    let mut second = Runner::open(&lake).await;
+    (second.revision, second.url) = ("r2", lake.path("again").display().to_string());
+    assert!(second.begin(&lake).await);
+    assert_eq!(second.log.fold().partition(&partition()).unwrap().offset, Offset(0));
+    assert_eq!(lake.rows(), numbers(10), "the old table keeps what it has");
+}
+
+#[tokio::test]
+async fn a_command_that_died_is_named_released_and_finished_by_the_next() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let start = runner.commit(10).await;
+    runner.commit(5).await;
+    let mut died = lake.command().await;
+    died.hold("rewind by ann").await.unwrap();
+    let wanted = back_to(Target::Record(start), Policy::Retract);
+    says(lake.command().await.rewind(&wanted, "test").await, &["held by", "rewind by ann", "log release"]);
+    let mut freeing = lake.command().await;
+    says(freeing.release(false).await, &["rewind by ann"]);
+    assert_eq!(freeing.release(true).await.unwrap().unwrap().reason, "rewind by ann");
+    assert_eq!(freeing.release(true).await.unwrap(), None);
+    // The dead one wakes up: it holds nothing any more, and changes nothing.
+    assert!(died.release(false).await.unwrap().is_none());
+
+    // Another dies right after it decided: the files are still there.
+    let mut died = lake.command().await;
+    died.hold("test").await.unwrap();
+    let records = died.records(start.next(), died.fold().next()).await.unwrap();
+    let target = millrace_joblog::record::RewindTarget::Seq(start);
+    let past = millrace_joblog::history::Past::read(died.fold(), &target, &records).unwrap();
+    let request = decide::RewindRequest { target, past, policies: wanted.policies.clone() };
+    let decided = died
+        .append(|view| match decide::rewind(view, &request) {
+            decide::RewindDecision::Propose(proposal) => Compose::Propose(proposal),
+            other => Compose::Decline(other),
+        })
+        .await
+        .unwrap();
+    assert!(matches!(decided, super::Reply::Won(_)));
+    drop(died);
+    assert_eq!(lake.rows(), numbers(15));
+    let again = lake.command().await.rewind(&wanted, "test").await.unwrap();
+    assert_eq!((again.deleted, lake.rows()), (1, numbers(10)));
+    assert!(lake.command().await.fold().retractions().is_empty());
+}
+
+#[tokio::test]
+async fn a_time_stands_for_the_last_record_written_until_then() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let start = runner.commit(10).await;
+    let mut command = lake.command().await;
+    let at = command.records(start, start.next()).await.unwrap()[0].1.entries[0].at;
+    while millrace_joblog::Clock::now(&LogClock(Env::system())).0 <= at.0 + 5 {
+        tokio::task::yield_now().await;
+    }
+    let after = millrace_joblog::Clock::now(&LogClock(Env::system()));
+    while millrace_joblog::Clock::now(&LogClock(Env::system())) <= after {
+        tokio::task::yield_now().await;
+    }
+    runner.commit(5).await;
+    let effect = command.preview(&back_to(Target::Time(after), Policy::Retract)).await.unwrap();
+    assert_eq!(effect.moves, [(partition(), (Offset(15), Offset(10)))].into());
+    let long_ago = millrace_joblog::Millis(0);
+    says(command.preview(&back_to(Target::Time(long_ago), Policy::Retract)).await, &["no record as old as 1970"]);
+}
+
+#[tokio::test]
+async fn edited_offsets_are_where_the_runner_goes_on() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    runner.commit(10).await;
+    runner.decide(2).await.unwrap();
+    let mut command = lake.command().await;
+    let to = |offset| BTreeMap::from([(partition(), Offset(offset))]);
+    let stranger = BTreeMap::from([(Partition::new("numbers", "numbers", 7), Offset(3))]);
+    says(command.preview_edit(&stranger).await, &["numbers/numbers/7", "numbers/numbers/0"]);
+    says(command.preview_edit(&to(-1)).await, &["0 or higher"]);
+    assert_eq!(command.preview_edit(&to(12)).await.unwrap(), []);
+    assert_eq!(command.preview_edit(&to(20)).await.unwrap().len(), 1);
+    assert!(command.edit(&to(20), "test").await.unwrap().is_some());
+    assert_eq!(command.edit(&to(20), "test").await.unwrap(), None);
+    assert!(command.fold().held().is_none());
+    runner.catch_up().await;
+    assert!(runner.begin(&lake).await);
+    runner.commit(1).await;
+    let expected: Vec<i64> = (0..12).chain([20]).collect();
+    assert_eq!(lake.rows(), expected);
+}
+
+#[tokio::test]
+async fn a_skipped_record_is_exported_and_never_published() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let (seq, staged) = runner.decide(4).await.unwrap();
+    let mut command = lake.command().await;
+    let export = lake.path("export");
+    says(command.skip_publish(&output(), Seq(0), &export, false, "test").await, &["record 0", "numbers_out"]);
+    let skipped = command.skip_publish(&output(), seq, &export, false, "test").await.unwrap();
+    assert_eq!((skipped.files, skipped.rows, rows_in(&export)), (1, 4, numbers(4)));
+    assert_eq!(runner.sink.publish(&staged[0]).await.unwrap(), crate::sink::Published::Missing);
+    assert!(command.fold().pending().is_empty() && command.fold().held().is_none());
+
+    runner.catch_up().await;
+    assert!(runner.begin(&lake).await);
+    let (seq, staged) = runner.decide(2).await.unwrap();
+    runner.sink.discard(&staged[0].staged).await.unwrap();
+    says(command.skip_publish(&output(), seq, &export, false, "test").await, &["not empty"]);
+    let other = lake.path("other");
+    says(command.skip_publish(&output(), seq, &other, false, "test").await, &["lost", "--give-up-lost"]);
+    assert_eq!(command.skip_publish(&output(), seq, &other, true, "test").await.unwrap().lost.len(), 1);
+    assert!(lake.command().await.fold().pending().is_empty());
+}
+
+#[tokio::test]
+async fn a_destroyed_job_leaves_its_tables_and_nothing_else() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    runner.commit(10).await;
+    runner.decide(3).await.unwrap();
+    std::fs::write(lake.path("checkpoint/log/00000000000000000099.json.bak"), b"litter").unwrap();
+    let destroyed = lake.command().await.destroy(false, "test").await.unwrap();
+    assert_eq!((destroyed.published, destroyed.left.len()), (1, 0), "{destroyed:?}");
+    assert_eq!(lake.rows(), numbers(13));
+    assert!(!lake.path("checkpoint").exists() && !lake.path("numbers/_millrace").exists());
+    let nothing = Session::open(lake.job(), Path::new("secrets"), Env::system()).await;
+    says(nothing.map(drop), &["no job log at"]);
+    assert!(!lake.path("checkpoint").exists(), "looking creates nothing");
+}
+
+#[tokio::test]
+async fn a_destruction_that_died_half_way_is_finished_and_what_is_not_ours_stays() {
+    let lake = Lake::new();
+    lake.runner().await.commit(10).await;
+    std::fs::remove_file(lake.path("checkpoint/log/00000000000000000000.json")).unwrap();
+    std::fs::write(lake.path("checkpoint/notes.txt"), b"mine").unwrap();
+    let mut half = Session::open_any(lake.job(), Path::new("secrets"), Env::system()).await.unwrap();
+    let destroyed = half.destroy(false, "test").await.unwrap();
+    assert_eq!(destroyed.left, ["notes.txt"]);
+    assert_eq!(files(&lake.path("checkpoint")), [lake.path("checkpoint/notes.txt")]);
+}
+
+#[tokio::test]
+async fn a_copied_checkpoint_can_be_looked_at_and_not_changed() {
+    let lake = Lake::new();
+    lake.runner().await.commit(10).await;
+    std::fs::rename(lake.path("checkpoint"), lake.path("elsewhere")).unwrap();
+    let mut job = lake.job();
+    job.checkpoint = Location::Local(lake.path("elsewhere"));
+    let mut copy = Session::open(job, Path::new("secrets"), Env::system()).await.unwrap();
+    assert!(Summary::of(copy.fold(), &copy.location).is_some());
+    says(copy.preview(&back_to(Target::Record(Seq(0)), Policy::Retract)).await, &["is a copy of", "--take-over"]);
+    says(copy.destroy(false, "test").await, &["is a copy of"]);
+}
+
+#[tokio::test]
+async fn a_look_at_the_log_tells_where_the_job_stands_and_how_it_came_there() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    runner.commit(10).await;
+    let (pending, _) = runner.decide(3).await.unwrap();
+    let mut command = lake.command().await;
+    let lines: Vec<String> = {
+        let next = command.fold().next();
+        let records = command.records(Seq(0), next).await.unwrap();
+        records.iter().map(|(seq, slot)| describe::line(*seq, slot)).collect()
+    };
+    assert_eq!(lines.len(), 4);
+    for (line, words) in lines.iter().zip(["init+term+claim", "[0,10)", "published numbers_out of 1", "[10,13)"]) {
+        assert!(line.contains(words), "{line}");
+    }
+    let summary = Summary::of(command.fold(), &command.location).unwrap();
+    assert_eq!(summary.outputs[&output()].pending, [pending]);
+    let text = summary.to_string();
+    for words in ["here:job.yaml", "numbers/numbers/0  next 13", "numbers_out  13 rows", "read        13 rows, 0 bad"] {
+        assert!(text.contains(words), "{text}");
+    }
+    let json = serde_json::to_value(&summary).unwrap();
+    assert_eq!(json["partitions"]["numbers/numbers/0"]["offset"], 13);
+}
