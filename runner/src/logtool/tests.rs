@@ -5,26 +5,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use millrace_crds::{Job, Location};
 use millrace_joblog::decide::{
     self, Begin, ClaimRequest, CommitDecision, NoteDecision, Permission, Policy, Start, WantedTerm, candidates,
 };
+use millrace_joblog::history::Past;
 use millrace_joblog::log::Compose;
-use millrace_joblog::record::{Commit, Counters, FirstClaim, Home, Intents, Note, ParquetFile, Range};
+use millrace_joblog::record::{Commit, Counters, FirstClaim, Home, Intents, Note, ParquetFile, Range, RewindTarget};
 use millrace_joblog::{Appended, CaughtUp, JobLog, Limits, Parallelism};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-use super::rewind::{Target, Wanted};
+use super::rewind::{Target as Point, Wanted};
 use super::{Session, describe, summary::Summary};
 use crate::assemble::open_checkpoint;
+use crate::commit::{Committer, Identity, Verdict};
+use crate::control::Control;
 use crate::env::{Env, LogClock};
 use crate::failure::Failure;
 use crate::ids::{Incarnation, JobUid, Offset, Ordinal, OutputName, Partition, Revision, Seq};
+use crate::output::{OutputSlot, Target};
+use crate::progress::ProgressHub;
 use crate::sink::parquet::ParquetSink;
 use crate::sink::{EpochName, Sink, StagedFile};
+use crate::source::Discovered;
 use crate::storage::Stores;
 
 const MANIFEST: &str = "
@@ -219,7 +226,7 @@ impl Runner {
     }
 }
 
-fn back_to(target: Target, policy: Policy) -> Wanted {
+fn back_to(target: Point, policy: Policy) -> Wanted {
     Wanted { target, policies: [(output(), policy)].into(), duplicates: BTreeSet::new() }
 }
 
@@ -241,7 +248,7 @@ async fn a_rewind_publishes_what_is_decided_deletes_what_came_after_and_the_runn
     let (_, late) = runner.decide(3).await.unwrap();
     assert_eq!(lake.rows(), numbers(15), "three are decided and not published");
 
-    let rewound = lake.command().await.rewind(&back_to(Target::Record(kept), Policy::Retract), "test").await.unwrap();
+    let rewound = lake.command().await.rewind(&back_to(Point::Record(kept), Policy::Retract), "test").await.unwrap();
     assert_eq!((rewound.deleted, lake.rows()), (2, numbers(10)));
     // The runner, which was about to publish, finds nothing to publish: it cannot bring the rows back.
     assert_eq!(runner.sink.publish(&late[0]).await.unwrap(), crate::sink::Published::Missing);
@@ -263,7 +270,7 @@ async fn a_file_that_is_gone_or_rewritten_stops_a_rewind_before_anything_is_chan
     let next = lake.command().await.fold().next();
     let file = files(&lake.path("numbers")).into_iter().find(|file| rows_in_file(file) == 5).unwrap();
     std::fs::write(&file, b"compacted").unwrap();
-    let wanted = back_to(Target::Record(start), Policy::Retract);
+    let wanted = back_to(Point::Record(start), Policy::Retract);
     says(lake.command().await.preview(&wanted).await, &["numbers_out", "rewritten", "newPath"]);
     assert_eq!(lake.command().await.fold().next(), next);
     std::fs::remove_file(&file).unwrap();
@@ -285,16 +292,16 @@ async fn a_rewind_needs_to_know_what_becomes_of_each_output() {
     runner.commit(5).await;
     let mut command = lake.command().await;
     let next = command.fold().next();
-    let none = Wanted { target: Target::Record(start), policies: BTreeMap::new(), duplicates: BTreeSet::new() };
+    let none = Wanted { target: Point::Record(start), policies: BTreeMap::new(), duplicates: BTreeSet::new() };
     says(command.preview(&none).await, &["'numbers_out' 1 file(s)", "retract", "newPath", "duplicate"]);
-    let duplicate = back_to(Target::Record(start), Policy::Duplicate);
+    let duplicate = back_to(Point::Record(start), Policy::Duplicate);
     says(command.preview(&duplicate).await, &["--yes-duplicate numbers_out"]);
-    says(command.preview(&back_to(Target::Record(start), Policy::NewPath)).await, &["still has the old path"]);
+    says(command.preview(&back_to(Point::Record(start), Policy::NewPath)).await, &["still has the old path"]);
     let mut unknown = duplicate.clone();
     unknown.policies.insert("numbers".into(), Policy::Retract);
     says(command.preview(&unknown).await, &["no output 'numbers'", "numbers_out"]);
-    says(command.preview(&back_to(Target::Record(Seq(99)), Policy::Retract)).await, &["no record 99"]);
-    says(command.preview(&back_to(Target::Savepoint("x".into()), Policy::Retract)).await, &["no savepoint", "x"]);
+    says(command.preview(&back_to(Point::Record(Seq(99)), Policy::Retract)).await, &["no record 99"]);
+    says(command.preview(&back_to(Point::Savepoint("x".into()), Policy::Retract)).await, &["no savepoint", "x"]);
     assert_eq!(command.fold().next(), next, "nothing was written");
 
     let consented = Wanted { duplicates: [output()].into(), ..duplicate };
@@ -313,7 +320,7 @@ async fn a_rewind_with_a_new_path_leaves_the_old_table_and_its_old_runner_behind
     runner.commit(10).await;
     let moved = lake.job_of(&MANIFEST.replace("LAKE/numbers", "LAKE/again"));
     let mut command = Session::open(moved, Path::new("secrets"), Env::system()).await.unwrap();
-    command.rewind(&back_to(Target::Record(start), Policy::NewPath), "test").await.unwrap();
+    command.rewind(&back_to(Point::Record(start), Policy::NewPath), "test").await.unwrap();
     runner.catch_up().await;
     assert!(!runner.begin(&lake).await, "the old path is refused");
 
@@ -332,7 +339,7 @@ async fn a_command_that_died_is_named_released_and_finished_by_the_next() {
     runner.commit(5).await;
     let mut died = lake.command().await;
     died.hold("rewind by ann").await.unwrap();
-    let wanted = back_to(Target::Record(start), Policy::Retract);
+    let wanted = back_to(Point::Record(start), Policy::Retract);
     says(lake.command().await.rewind(&wanted, "test").await, &["held by", "rewind by ann", "log release"]);
     let mut freeing = lake.command().await;
     says(freeing.release(false).await, &["rewind by ann"]);
@@ -342,24 +349,64 @@ async fn a_command_that_died_is_named_released_and_finished_by_the_next() {
     assert!(died.release(false).await.unwrap().is_none());
 
     // Another dies right after it decided: the files are still there.
+    decide_and_die(&lake, start).await;
+    assert_eq!(lake.rows(), numbers(15));
+    let again = lake.command().await.rewind(&wanted, "test").await.unwrap();
+    assert_eq!((again.deleted, lake.rows()), (1, numbers(10)));
+    assert!(lake.command().await.fold().retractions().is_empty());
+}
+
+/// A command that decides to rewind to `start` with `retract`, and dies before it deletes a file.
+async fn decide_and_die(lake: &Lake, start: Seq) {
     let mut died = lake.command().await;
     died.hold("test").await.unwrap();
-    let records = died.records(start.next(), died.fold().next()).await.unwrap();
-    let target = millrace_joblog::record::RewindTarget::Seq(start);
-    let past = millrace_joblog::history::Past::read(died.fold(), &target, &records).unwrap();
-    let request = decide::RewindRequest { target, past, policies: wanted.policies.clone() };
+    let next = died.fold().next();
+    let records = died.records(start.next(), next).await.unwrap();
+    let target = RewindTarget::Seq(start);
+    let past = Past::read(died.fold(), &target, &records).unwrap();
+    let request = decide::RewindRequest { target, past, policies: [(output(), Policy::Retract)].into() };
     let decided = died
         .append(|view| match decide::rewind(view, &request) {
             decide::RewindDecision::Propose(proposal) => Compose::Propose(proposal),
             other => Compose::Decline(other),
         })
-        .await
-        .unwrap();
-    assert!(matches!(decided, super::Reply::Won(_)));
-    drop(died);
-    assert_eq!(lake.rows(), numbers(15));
-    let again = lake.command().await.rewind(&wanted, "test").await.unwrap();
-    assert_eq!((again.deleted, lake.rows()), (1, numbers(10)));
+        .await;
+    assert!(matches!(decided.unwrap(), super::Reply::Won(_)));
+}
+
+#[tokio::test]
+async fn a_runner_finishes_the_rewind_of_a_command_that_died() {
+    let lake = Lake::new();
+    let mut first = lake.runner().await;
+    let start = first.commit(10).await;
+    first.commit(5).await;
+    decide_and_die(&lake, start).await;
+
+    let Runner { log, sink, url, incarnation, .. } = Runner::open(&lake).await;
+    let identity = Identity {
+        incarnation,
+        ordinal: Ordinal(0),
+        pod: None,
+        revision: Revision("r1".to_owned()),
+        start: Start {
+            home: Home { place: "here:job.yaml".to_owned(), kubernetes_uid: None },
+            location: lake.path("checkpoint").display().to_string(),
+            fresh_job: JobUid(uuid::Uuid::new_v4()),
+            permission: Permission::None,
+        },
+        outputs: [(output(), url.clone())].into(),
+        accept_moved_outputs: false,
+    };
+    let schema = Arc::new(arrow::datatypes::Schema::empty());
+    let target = Target::Files { sink: Arc::new(sink), url };
+    let outputs = Arc::new(vec![OutputSlot { name: output().to_string(), schema, target }]);
+    let hub = Arc::new(ProgressHub::new("numbers", "r1", 0, &incarnation.to_string(), Duration::from_secs(60)));
+    let mut committer = Committer::new(Env::system(), hub, log, identity, outputs);
+    let wanted = Control { generation: None, revision: Revision("r1".to_owned()), parallelism: 1 };
+    let discovered = [Discovered { partition: partition(), topic_id: None }];
+    assert_eq!(committer.claim(&discovered, BTreeMap::new(), &wanted).await.unwrap(), Verdict::Fine);
+    assert_eq!(committer.tick().await.unwrap(), Verdict::Fine);
+    assert_eq!(lake.rows(), numbers(10));
     assert!(lake.command().await.fold().retractions().is_empty());
 }
 
@@ -378,10 +425,10 @@ async fn a_time_stands_for_the_last_record_written_until_then() {
         tokio::task::yield_now().await;
     }
     runner.commit(5).await;
-    let effect = command.preview(&back_to(Target::Time(after), Policy::Retract)).await.unwrap();
+    let effect = command.preview(&back_to(Point::Time(after), Policy::Retract)).await.unwrap();
     assert_eq!(effect.moves, [(partition(), (Offset(15), Offset(10)))].into());
     let long_ago = millrace_joblog::Millis(0);
-    says(command.preview(&back_to(Target::Time(long_ago), Policy::Retract)).await, &["no record as old as 1970"]);
+    says(command.preview(&back_to(Point::Time(long_ago), Policy::Retract)).await, &["no record as old as 1970"]);
 }
 
 #[tokio::test]
@@ -468,7 +515,7 @@ async fn a_copied_checkpoint_can_be_looked_at_and_not_changed() {
     job.checkpoint = Location::Local(lake.path("elsewhere"));
     let mut copy = Session::open(job, Path::new("secrets"), Env::system()).await.unwrap();
     assert!(Summary::of(copy.fold(), &copy.location).is_some());
-    says(copy.preview(&back_to(Target::Record(Seq(0)), Policy::Retract)).await, &["is a copy of", "--take-over"]);
+    says(copy.preview(&back_to(Point::Record(Seq(0)), Policy::Retract)).await, &["is a copy of", "--take-over"]);
     says(copy.destroy(false, "test").await, &["is a copy of"]);
 }
 
