@@ -10,6 +10,7 @@ mod formats;
 mod job;
 mod kafka_changes;
 mod kafka_source;
+mod log_commands;
 mod outages;
 mod scenarios;
 mod servers;
