@@ -103,11 +103,6 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
     if let Ok(armed) = std::env::var("MILLRACE_FAILPOINT") {
         env.failpoints = Arc::new(AbortAt::parse(&armed).map_err(Failure::user)?);
     }
-    if let Some(savepoint) = &job.start_from {
-        return Err(Failure::user(format!(
-            "spec.startFrom.savepoint: beginning from a savepoint ('{savepoint}') is not supported yet; remove startFrom"
-        )));
-    }
     let parallelism = args.parallelism.unwrap_or(job.parallelism);
     if job.suspend || parallelism == 0 {
         return Err(Failure::user("the job is suspended (spec.suspend, or parallelism 0): nothing to run"));
