@@ -4,9 +4,9 @@ use millrace_joblog::decide::retracted;
 use millrace_joblog::log::Compose;
 use millrace_joblog::record::{Note, PublishedFile};
 
-use super::{Committer, Verdict};
 use super::committer::Reply;
 use super::placed::{Placed, retract, rewritten};
+use super::{Committer, Verdict};
 use crate::failure::Failure;
 use crate::ids::{OutputName, Seq, Task};
 
