@@ -27,8 +27,10 @@ pub struct Duties {
     pub release: bool,
     /// The tasks that are its own by the term and that it does not hold.
     pub claim: BTreeSet<Task>,
-    /// The partitions among them that nobody ever claimed.
-    pub never_claimed: Vec<Partition>,
+    /// Partitions whose start the log does not know and this claim is to settle, each with whether it appeared later
+    /// than the job began to read its source. Who comes first settles every partition there is, also those of others:
+    /// a runner that comes later would find another latest offset, or take them for new ones.
+    pub unsettled: Vec<(Partition, bool)>,
 }
 
 /// What this process owns and the term gives to others. Nothing in a term of another revision: there it may not write.
@@ -84,24 +86,23 @@ impl Committer {
         let held = |task: &Task| self.fold().owns(task, self.identity.incarnation);
         let claim: BTreeSet<Task> =
             self.all_tasks(discovered).into_iter().filter(|task| mine(task) && !held(task)).collect();
-        let never_claimed = claim.iter().filter_map(|task| match task {
-            Task::Partition(partition) if self.fold().partition(partition).is_none() => Some(partition.clone()),
-            _ => None,
+        let unknown = discovered.iter().map(|found| &found.partition).filter(|p| self.fold().partition(p).is_none());
+        let unsettled = unknown.filter_map(|partition| {
+            let later = self.has_begun(partition.source.as_str());
+            let settle = !later || claim.contains(&Task::Partition(partition.clone()));
+            settle.then(|| (partition.clone(), later))
         });
+        let unsettled = unsettled.collect();
         Duties {
             release: to_release(self.fold(), &self.identity).next().is_some(),
-            never_claimed: never_claimed.collect(),
+            unsettled,
             claim,
         }
     }
 
-    /// Whether the job had begun to read this source when this runner came: partitions that nobody claimed yet have
-    /// appeared later, then. Runners that start side by side begin together: the first one of an ordinal that finds no
-    /// commit is not late.
-    pub fn has_begun(&self, source: &str) -> bool {
-        let known = self.fold().partitions().keys().any(|partition| partition.source.as_str() == source);
-        let starting = self.fold().standing(self.identity.ordinal).is_none() && self.fold().totals().rows_in == 0;
-        known && !starting
+    /// Whether the job has begun to read this source: partitions that the log does not know have appeared later, then.
+    fn has_begun(&self, source: &str) -> bool {
+        self.fold().partitions().keys().any(|partition| partition.source.as_str() == source)
     }
 
     /// Claims what is this runner's to claim. The first claim of a process settles home and term in the same record.

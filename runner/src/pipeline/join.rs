@@ -82,7 +82,7 @@ impl Pipeline {
             return Ok(Verdict::Fine);
         }
         if !duties.claim.is_empty() {
-            let Some(first) = self.first_claims(turn, &duties.never_claimed).await? else {
+            let Some(first) = self.first_claims(turn, &duties.unsettled).await? else {
                 return Ok(Verdict::StartOver);
             };
             let committer = self.committing.idle()?;
@@ -174,17 +174,17 @@ impl Pipeline {
         }
     }
 
-    /// Where partitions that nobody ever claimed start. `None` if the brokers could not say.
+    /// Where partitions start that the log does not know, given which of them appeared later than the job began. `None`
+    /// if the brokers could not say.
     async fn first_claims(
         &mut self,
         turn: &mut Turn,
-        new: &[Partition],
+        unsettled: &[(Partition, bool)],
     ) -> Result<Option<BTreeMap<Partition, FirstClaim>>, Failure> {
-        let committer = self.committing.idle()?;
-        let (later, fresh): (Vec<_>, Vec<_>) =
-            new.iter().cloned().partition(|partition| committer.has_begun(partition.source.as_str()));
         let mut first = BTreeMap::new();
-        for (partitions, appeared_later) in [(later, true), (fresh, false)] {
+        for appeared_later in [true, false] {
+            let these = unsettled.iter().filter(|(_, later)| *later == appeared_later);
+            let partitions: Vec<Partition> = these.map(|(partition, _)| partition.clone()).collect();
             match self.intakes.start_offsets(&partitions, appeared_later).await {
                 Ok(starts) => first.extend(starts.into_iter().map(|(partition, start)| {
                     let found = turn.discovered.iter().find(|found| found.partition == partition);

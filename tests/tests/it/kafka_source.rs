@@ -221,20 +221,20 @@ fn a_job_from_latest_gets_what_comes_after_its_start_and_goes_on_where_it_was() 
 }
 
 #[test]
-fn the_second_of_two_runners_begins_where_the_manifest_says_too() {
+fn the_second_of_two_runners_begins_where_the_first_began_however_late_it_comes() {
     let kafka = Kafka::shared().unwrap();
     let topic = kafka.unique_topic("together", 6).unwrap();
     let messages = Messages::new(Kind::Events, 6);
     produce(kafka, &topic, &messages, 0..300, Codec::None).unwrap();
     let job = CopyJob::endless(at(kafka, &topic));
-    let mut runners = [0, 1].map(|ordinal| {
-        let mut runner = job.start_of_two(ordinal);
-        runner.wait_for_status(SOON, |status| status["phase"] == "running").unwrap();
-        runner
-    });
-    produce(kafka, &topic, &messages, 300..600, Codec::None).unwrap();
-    job.wait_for_rows(&mut runners[0], 300);
-    runners.into_iter().for_each(|runner| job.stop(runner));
+    let mut first = job.start_of_two(0);
+    first.wait_for_status(SOON, |status| status["phase"] == "running").unwrap();
+    produce(kafka, &topic, &messages, 300..450, Codec::None).unwrap();
+    job.wait_for_rows(&mut first, 75);
+    let second = job.start_of_two(1);
+    produce(kafka, &topic, &messages, 450..600, Codec::None).unwrap();
+    job.wait_for_rows(&mut first, 300);
+    [first, second].into_iter().for_each(|runner| job.stop(runner));
     job.assert_copied(kafka, &topic, "_offset >= 50", 300);
 }
 

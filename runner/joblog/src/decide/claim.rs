@@ -21,7 +21,8 @@ pub struct ClaimRequest {
     pub revision: Revision,
     /// Every task of the job, whoever's it is (see [`candidates`]).
     pub tasks: BTreeSet<Task>,
-    /// Where the partitions start that the log does not know yet. A partition that is in neither is not claimed.
+    /// Where partitions start that the log does not know yet, also those of other ordinals: whoever comes first settles
+    /// where the job begins. A partition that is in neither is not claimed.
     pub first: BTreeMap<Partition, FirstClaim>,
     /// True once the owners of a term before had their time to release what is no longer theirs.
     pub grace_over: bool,
@@ -103,11 +104,8 @@ pub fn claim(view: &View<'_>, request: &ClaimRequest) -> ClaimDecision {
     if tasks.is_empty() {
         return ClaimDecision::Nothing { waiting };
     }
-    let claimed = tasks.iter().filter_map(|task| match task {
-        Task::Partition(partition) if view.fold.partition(partition).is_none() => Some(partition),
-        _ => None,
-    });
-    let first = claimed.filter_map(|p| request.first.get(p).map(|first| (p.clone(), first.clone()))).collect();
+    let unknown = request.first.iter().filter(|(partition, _)| view.fold.partition(partition).is_none());
+    let first = unknown.map(|(partition, first)| (partition.clone(), first.clone())).collect();
     let standing = view.fold.standing(request.ordinal).filter(|standing| standing.incarnation == view.incarnation);
     let claim = Claim {
         ordinal: request.ordinal,

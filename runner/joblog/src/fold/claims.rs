@@ -60,7 +60,7 @@ impl Fold {
             }
         }
         for (partition, first) in &claim.first {
-            self.start_partition(partition, first, &claim.tasks)?;
+            self.start_partition(partition, first)?;
         }
         for task in &claim.tasks {
             if let Task::Partition(partition) = task
@@ -102,12 +102,9 @@ impl Fold {
         Ok(())
     }
 
-    fn start_partition(&mut self, partition: &Partition, first: &FirstClaim, claimed: &[Task]) -> Result<(), Breach> {
+    fn start_partition(&mut self, partition: &Partition, first: &FirstClaim) -> Result<(), Breach> {
         if self.partitions.contains_key(partition) {
             return Err(Breach::StartedTwice { partition: partition.clone() });
-        }
-        if !claimed.contains(&Task::Partition(partition.clone())) {
-            return Err(Breach::NoStart { partition: partition.clone() });
         }
         self.partitions.insert(partition.clone(), PartitionState::starting(first));
         Ok(())

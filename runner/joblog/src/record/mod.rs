@@ -180,7 +180,7 @@ pub struct Claim {
     pub revision: Revision,
     /// The tasks, all of which the term gives to this ordinal.
     pub tasks: Vec<Task>,
-    /// The partitions among them that nobody claimed before: where they start.
+    /// Where partitions start that the log did not know: those among the tasks, and others that the job begins with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub first: BTreeMap<Partition, FirstClaim>,
     /// The slot of this incarnation's claim before; absent for its first one. An incarnation that lost its ordinal in
