@@ -205,7 +205,7 @@ fn lost(note: &Note, file: &StagedFile) -> Failure {
         "StagedFileLost",
         format!(
             "staged file lost: {} of record {} for output '{}' was decided and is gone; restore it from the bucket's \
-             versions and start the job again",
+             versions, or give its rows up with `millrace log skip-publish`",
             file.staged, note.seq, note.output
         ),
     )
