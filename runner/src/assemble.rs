@@ -19,7 +19,6 @@ use crate::commit::{Committer, Committing, Identity, log_failure};
 use crate::control::Control;
 use crate::decode::{self, Needed, dead_letter};
 use crate::env::{Env, LogClock};
-use crate::failpoint::Failpoint;
 use crate::failure::Failure;
 use crate::ids::{Incarnation, JobUid, Ordinal, OutputName, Revision};
 use crate::intake::{Intake, Intakes};
@@ -138,7 +137,6 @@ pub async fn assemble(
     probe(&*store).await.map_err(|error| probe_failure(&job.checkpoint, error))?;
     let clock = Arc::new(LogClock(env.clone()));
     let log = JobLog::open(store, clock, incarnation, Limits::STANDARD).await.map_err(|error| log_failure(&error))?;
-    env.failpoints.reach(Failpoint::Opened).await;
 
     let outputs = Arc::new(outputs);
     let moved: BTreeMap<OutputName, String> = outputs

@@ -24,7 +24,6 @@ use millrace_crds::Kafka;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
-pub use self::config::group_id;
 use self::context::Context;
 use self::handle::Handle;
 use self::lookup::{Place, Selection};
@@ -53,7 +52,7 @@ pub struct KafkaSource {
 impl KafkaSource {
     /// Makes the source's client and reading thread; nothing is asked of the brokers yet.
     ///
-    /// `group` is where offsets are noted for lag tools, see [`group_id`]. Fails on a secret that is missing, on a
+    /// `group` is where offsets are noted for lag tools, see [`kafka_group`](millrace_crds::contract::kafka_group). Fails on a secret that is missing, on a
     /// property librdkafka refuses and on certificates it cannot read.
     pub fn open(name: &str, kafka: &Kafka, group: &str, secrets: &Secrets) -> Result<Self, SourceError> {
         let place = Place { source: name.to_owned(), brokers: kafka.bootstrap_servers.clone() };

@@ -41,12 +41,6 @@ const ELSEWHERE: &[(&str, &str)] =
 /// Aliases of fixed properties: librdkafka takes either name, so both are fixed.
 const ALIASES: &[(&str, &str)] = &[("auto.commit.enable", "enable.auto.commit")];
 
-/// The name of the group in which committed offsets are noted for lag tools: `millrace.<namespace>.<job>.<source>`, with
-/// `local` for a job outside a cluster.
-pub fn group_id(namespace: Option<&str>, job: &str, source: &str) -> String {
-    format!("millrace.{}.{job}.{source}", namespace.unwrap_or("local"))
-}
-
 /// The properties of one source's two clients.
 pub(super) struct Config {
     /// For the client that reads; it is in no group.
@@ -212,8 +206,6 @@ mod tests {
             (config.reader.get("group.id"), config.committer.get("group.id")),
             (None, Some("allowed-prefix.orders"))
         );
-        assert_eq!(group_id(Some("lake"), "j", "orders"), "millrace.lake.j.orders");
-        assert_eq!(group_id(None, "j", "orders"), "millrace.local.j.orders");
     }
 
     #[test]

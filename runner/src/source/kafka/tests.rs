@@ -75,7 +75,7 @@ impl Cluster {
 }
 
 fn open_source(kafka: &Kafka) -> KafkaSource {
-    KafkaSource::open("orders", kafka, &group_id(None, "test", "orders"), &Secrets::new("/nowhere")).unwrap()
+    KafkaSource::open("orders", kafka, "millrace.local.test.orders", &Secrets::new("/nowhere")).unwrap()
 }
 
 fn partition(topic: &str, number: i32) -> Partition {
