@@ -210,15 +210,18 @@ impl JobLog {
             let observation = match self.replica.action() {
                 Action::Idle => return Ok(Driven::Idle),
                 Action::Reopen => return Ok(Driven::Void),
-                Action::Put { seq, bytes } => match self.store.put_if_absent(&paths::slot(seq), bytes).await {
-                    Ok(PutIfAbsent::Created) => Observation::Created,
-                    Ok(PutIfAbsent::Exists) => Observation::Exists,
-                    Err(error) => {
-                        self.replica.observe(Observation::Unknown);
-                        self.back_off(&mut tries, error).await?;
-                        continue;
+                Action::Put { seq, bytes } => {
+                    self.replica.sending();
+                    match self.store.put_if_absent(&paths::slot(seq), bytes).await {
+                        Ok(PutIfAbsent::Created) => Observation::Created,
+                        Ok(PutIfAbsent::Exists) => Observation::Exists,
+                        Err(error) => {
+                            self.replica.observe(Observation::Unknown);
+                            self.back_off(&mut tries, error).await?;
+                            continue;
+                        }
                     }
-                },
+                }
                 Action::Get { seq } => {
                     let seen = self.get(seq).await?;
                     if seen == Observation::NoSlot {

@@ -62,6 +62,10 @@ struct InFlight {
     /// The fold with the record.
     after: Box<Fold>,
     phase: Phase,
+    /// A put of the bytes was begun and its reply has not come.
+    awaited: bool,
+    /// A put of the bytes ended without a clear reply: it may have arrived, or may yet.
+    unclear: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,6 +76,8 @@ enum Phase {
     Look,
     /// They are in the slot: see that the slot is real.
     Check,
+    /// Another's record is in the slot: see that the slot is real, for ours may have been there before it was deleted.
+    Rival,
 }
 
 /// What to do next.
@@ -204,7 +210,10 @@ impl Replica {
         let after = Box::new(self.fold.with(slot, &record)?);
         let bytes = record.encode(&paths::slot(slot))?;
         self.attempt = attempt;
-        self.in_flight = Some(InFlight { slot, attempt, record: Arc::new(record), bytes, after, phase: Phase::Send });
+        let record = Arc::new(record);
+        let in_flight =
+            InFlight { slot, attempt, record, bytes, after, phase: Phase::Send, awaited: false, unclear: false };
+        self.in_flight = Some(in_flight);
         Ok(())
     }
 
@@ -220,14 +229,25 @@ impl Replica {
         match &self.in_flight {
             Some(InFlight { phase: Phase::Send, slot, bytes, .. }) => Action::Put { seq: *slot, bytes: bytes.clone() },
             Some(InFlight { phase: Phase::Look, slot, .. }) => Action::Get { seq: *slot },
-            Some(InFlight { phase: Phase::Check, .. }) => check,
+            Some(InFlight { phase: Phase::Check | Phase::Rival, .. }) => check,
             None if self.verify || self.must_check_before_crossing() => check,
             None => Action::Idle,
         }
     }
 
+    /// To be called before a put is begun, so that one whose reply never comes, because it was dropped, is not forgotten.
+    pub fn sending(&mut self) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.unclear |= in_flight.awaited;
+            in_flight.awaited = true;
+        }
+    }
+
     /// Takes what was seen after the last action, or, while idle, in the next slot.
     pub fn observe(&mut self, observation: Observation) -> Progress {
+        if let (Some(in_flight), Observation::Created | Observation::Exists) = (&mut self.in_flight, &observation) {
+            in_flight.awaited = false;
+        }
         match observation {
             Observation::Created => self.turn_to(Phase::Check),
             Observation::Exists => self.turn_to(Phase::Look),
@@ -288,6 +308,10 @@ impl Replica {
 
     /// Only the same bytes may go to that slot until it is seen occupied: they may have arrived, or may yet.
     fn unknown_outcome(&mut self) -> Progress {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.awaited = false;
+            in_flight.unclear = true;
+        }
         if on(Safeguard::IdenticalResend) {
             return self.turn_to(Phase::Look);
         }
@@ -305,9 +329,17 @@ impl Replica {
             Err(violation) => return self.doubt(violation.into()),
         }
         self.learn_seat(slot);
-        match self.in_flight.take() {
-            Some(_) => Progress::Beaten,
+        match &mut self.in_flight {
             None => Progress::Read,
+            Some(in_flight) if in_flight.unclear && on(Safeguard::CheckWhenBeaten) => {
+                in_flight.phase = Phase::Rival;
+                Progress::Continue
+            }
+            // Every put of ours was clearly refused: nothing of ours was ever there.
+            Some(_) => {
+                self.in_flight = None;
+                Progress::Beaten
+            }
         }
     }
 
@@ -326,9 +358,10 @@ impl Replica {
             return Progress::Damaged(damage.clone());
         }
         self.verify = false;
-        let won = self.in_flight.take_if(|in_flight| in_flight.phase == Phase::Check);
-        let progress = match won {
+        let settled = self.in_flight.take_if(|in_flight| matches!(in_flight.phase, Phase::Check | Phase::Rival));
+        let progress = match settled {
             None => Progress::Continue,
+            Some(InFlight { phase: Phase::Rival, .. }) => Progress::Beaten,
             Some(InFlight { slot: seq, record, after, .. }) => {
                 self.fold = *after;
                 self.learn_seat(&record);

@@ -16,6 +16,9 @@ pub(crate) enum Safeguard {
     LowestSegment,
     /// Nothing is read or written beyond a segment before that segment's reads were checked.
     CheckBeforeCrossing,
+    /// After an unknown outcome, another's record in the slot counts only once a seal was found absent: ours may have been
+    /// there, decided, before the slot was deleted.
+    CheckWhenBeaten,
     /// A record that turns out void was decided if the reopened log still needs what it staged.
     NeededIsDecided,
     /// A segment's slots are deleted only after its seal was acknowledged.

@@ -177,6 +177,46 @@ fn without_looking_for_what_is_needed_it_would_take_its_record_for_undecided() {
     assert!(fold.refers_to(epoch.intents[&orders()].staged().next().unwrap()));
 }
 
+/// A commit whose outcome is unknown and that was decided, while its slot is deleted and taken again by a hold that came
+/// late: where the commit landed, and what reopening the log says about it.
+async fn decided_and_taken_again() -> (Seq, Option<Won>) {
+    let memory = MemoryStore::new();
+    let (mut zero, mut one) = two_ordinals(&memory).await;
+    let owned = |runner: &Runner| (0..4).find(|number| runner.owned().contains(&reads(*number))).unwrap();
+    let epoch = one.epoch(owned(&one), 10);
+    one.store.set_faults(Faults::script([Fault::LostReply].into_iter().chain([Fault::NotSent; 4])));
+    assert!(one.try_commit(&epoch).await.unwrap_err().is_transient());
+    let landed = one.log.fold().next();
+    let late = one.log.view().propose(Body::Hold(Hold { reason: "late".into() }));
+    let late = late.into_slot(incarnation(9), Attempt(1), Millis(0)).encode("late").unwrap();
+    zero.catch_up().await;
+    for _ in 0..20 {
+        let mut commit = zero.epoch(owned(&zero), 1);
+        commit.published = decided_by(&zero);
+        won(zero.commit(&commit).await);
+        let _ = zero.log.maintain().await.unwrap();
+    }
+    assert!(!memory.objects().contains_key(&paths::slot(landed)));
+    put(&memory, &paths::slot(landed), late).await;
+    match one.commit(&epoch).await {
+        Appended::Void => (landed, one.log.reopen().await.unwrap()),
+        _ => (landed, None),
+    }
+}
+
+#[tokio::test]
+async fn anothers_record_in_a_slot_of_unknown_outcome_may_be_litter_over_a_decided_one() {
+    let (landed, earlier) = decided_and_taken_again().await;
+    assert_eq!(earlier.expect("or its author takes a decided record for lost").seq(), landed);
+}
+
+#[test]
+fn without_checking_the_slot_it_would_give_a_decided_record_up() {
+    let removed = Some(Safeguard::CheckWhenBeaten);
+    let (_, earlier) = without(removed, || block_on(decided_and_taken_again()));
+    assert_eq!(earlier, None);
+}
+
 #[tokio::test]
 async fn slots_are_deleted_only_after_their_seal_is_acknowledged_and_in_ascending_order() {
     let mut sweep = Sweep::new(Seq(4), Seq(12), &SMALL);
