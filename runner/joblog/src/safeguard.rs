@@ -19,6 +19,8 @@ pub(crate) enum Safeguard {
     /// After an unknown outcome, another's record in the slot counts only once a seal was found absent: ours may have been
     /// there, decided, before the slot was deleted.
     CheckWhenBeaten,
+    /// What was read is handed out only once a seal was found absent since.
+    CheckBeforeActing,
     /// A record that turns out void was decided if the reopened log still needs what it staged.
     NeededIsDecided,
     /// A segment's slots are deleted only after its seal was acknowledged.
@@ -33,6 +35,8 @@ pub(crate) enum Safeguard {
     CurrentTerm,
     /// A claim of lower rank is refused.
     RankOrder,
+    /// A process outside a cluster takes a rank once, even if it does not know what became of its claim.
+    OneRank,
     /// An incarnation that lost its ordinal never claims again.
     NoReturn,
     /// A home that was replaced never returns.

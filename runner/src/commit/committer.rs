@@ -331,7 +331,7 @@ impl Committer {
                 self.sweep_noted().await;
                 Ok(Verdict::Fine)
             }
-            // Noted by others, as far as was read: only a record of ours tells that what was read is real.
+            // Noted by others, or not this process's to note: what was staged goes after its next record.
             Reply::Declined(None) => Ok(Verdict::Fine),
             Reply::Declined(Some(superseded)) => Ok(Verdict::Superseded(superseded.to_string())),
             Reply::Reopened => Ok(Verdict::StartOver),
