@@ -40,6 +40,8 @@ pub struct Replica {
     incarnation: Incarnation,
     attempt: Attempt,
     seat: Option<Seat>,
+    /// The pod number of the rank in a claim that was sent.
+    pod: Option<u64>,
     fold: Fold,
     /// Every slot below was read or won before a check that passed.
     unchecked_from: Seq,
@@ -156,6 +158,7 @@ impl Replica {
             incarnation,
             attempt: Attempt(0),
             seat: None,
+            pod: None,
             fold,
             unchecked_from,
             verify: false,
@@ -172,7 +175,7 @@ impl Replica {
 
     /// What decisions of this process are made from.
     pub fn view(&self) -> View<'_> {
-        View { fold: &self.fold, incarnation: self.incarnation, seat: self.seat }
+        View { fold: &self.fold, incarnation: self.incarnation, seat: self.seat, pod: self.pod }
     }
 
     /// True if a record was sent and is not settled: nothing else may be composed, and nothing staged be deleted.
@@ -210,6 +213,11 @@ impl Replica {
         let after = Box::new(self.fold.with(slot, &record)?);
         let bytes = record.encode(&paths::slot(slot))?;
         self.attempt = attempt;
+        for entry in &record.entries {
+            if let Body::Claim(claim) = &entry.body {
+                self.pod = Some(claim.rank.pod);
+            }
+        }
         let record = Arc::new(record);
         let in_flight =
             InFlight { slot, attempt, record, bytes, after, phase: Phase::Send, awaited: false, unclear: false };
