@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::decide::{Proposal, View};
-use crate::error::LogError;
+use crate::error::{Damage, LogError};
 use crate::fold::Fold;
 use crate::ids::Seq;
 use crate::limits::Limits;
@@ -188,7 +188,7 @@ impl JobLog {
             for (seq, observation) in self.get_window(next, window).await {
                 match observation? {
                     Observation::Slot(slot) => records.push((seq, *slot)),
-                    Observation::Unreadable(error) => return Err(LogError::Damaged(error.into())),
+                    Observation::Unreadable(error) => return Err(Damage::from(error).into()),
                     _ => return Err(LogError::Gone { earliest: earliest.max(self.fold().truncated_below()) }),
                 }
             }
@@ -252,7 +252,7 @@ impl JobLog {
                 Progress::Won(won) => return Ok(Driven::Won(won)),
                 Progress::Beaten => return Ok(Driven::Beaten),
                 Progress::Void => return Ok(Driven::Void),
-                Progress::Damaged(damage) => return Err(LogError::Damaged(damage)),
+                Progress::Damaged(damage) => return Err(damage.into()),
                 Progress::Continue | Progress::Read | Progress::Tail => {}
             }
         }

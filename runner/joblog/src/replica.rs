@@ -175,7 +175,13 @@ impl Replica {
 
     /// What decisions of this process are made from.
     pub fn view(&self) -> View<'_> {
-        View { fold: &self.fold, incarnation: self.incarnation, seat: self.seat, pod: self.pod }
+        View {
+            fold: &self.fold,
+            incarnation: self.incarnation,
+            seat: self.seat,
+            pod: self.pod,
+            segment_slots: self.limits.segment_slots,
+        }
     }
 
     /// True if a record was sent and is not settled: nothing else may be composed, and nothing staged be deleted.
@@ -332,9 +338,10 @@ impl Replica {
             return self.turn_to(Phase::Check);
         }
         let seq = self.fold.next();
-        match self.fold.with(seq, slot) {
+        let fold = self.fold.with(seq, slot).map_err(Damage::from);
+        match fold.and_then(|fold| fold.check_segments(&self.limits).map(|()| fold).map_err(Damage::from)) {
             Ok(fold) => self.fold = fold,
-            Err(violation) => return self.doubt(violation.into()),
+            Err(damage) => return self.doubt(damage),
         }
         self.learn_seat(slot);
         match &mut self.in_flight {

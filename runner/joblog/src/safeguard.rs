@@ -31,6 +31,8 @@ pub(crate) enum Safeguard {
     OffsetChain,
     /// Only the owner of a task advances it.
     Ownership,
+    /// What the term gave to others is committed once more at most, released with that commit.
+    ReleasedWithIt,
     /// Claims and commits carry the current term, and their writer's revision is the term's.
     CurrentTerm,
     /// A claim of lower rank is refused.
@@ -53,8 +55,12 @@ pub(crate) enum Safeguard {
     Hold,
     /// A rewind waits until everything decided is published.
     DrainFirst,
+    /// An edit that has rows read again says for every output what becomes of those that are there.
+    PolicyForRowsReadAgain,
     /// The ends of a bounded read are fixed once.
     PlanOnce,
+    /// While a bounded read is under way no commit goes beyond its ends, and after it none moves anything on.
+    WithinPlan,
     /// A bounded read is complete only at its ends and with everything published.
     CompleteAtEnds,
 }

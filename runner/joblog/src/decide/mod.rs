@@ -45,6 +45,8 @@ pub struct View<'a> {
     pub seat: Option<Seat>,
     /// The pod number of the rank in a claim that it sent, whatever became of it: it claims with no other.
     pub pod: Option<u64>,
+    /// Slots in a segment, as this process counts.
+    pub segment_slots: u64,
 }
 
 /// What may be written to the next slot. Only decisions make one.

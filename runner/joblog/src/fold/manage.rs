@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Breach, Fold, PartitionState};
-use crate::ids::{Incarnation, Partition, Seq};
+use crate::ids::{Incarnation, OutputName, Partition, Seq};
 use crate::limits::MAX_SAVEPOINTS;
 use crate::record::{
-    Edit, Entry, Hold, Moved, Note, Position, PublishedFile, Rewind, RewindPolicy, RewindTarget, Savepoint,
+    Edit, EditPolicy, Entry, Hold, Moved, Note, Position, PublishedFile, Rewind, RewindPolicy, RewindTarget, Savepoint,
     SavepointAction, StateRef, Truncate, Writer,
 };
 use crate::safeguard::{Safeguard, on};
@@ -109,8 +109,8 @@ impl Fold {
                 let retraction = Retraction { by: writer.incarnation, files: files.clone() };
                 self.retractions.entry(seq).or_default().insert(output.clone(), retraction);
             }
-            if let (RewindPolicy::NewPath, Some(path)) = (policy, self.outputs.get(output)) {
-                self.foreign_outputs.insert(path.clone());
+            if let RewindPolicy::NewPath = policy {
+                self.leave(output);
             }
         }
         // Ends and completion of a bounded read speak of the way that was just undone.
@@ -198,7 +198,23 @@ impl Fold {
             }
             state.offset = shift.to;
         }
+        let named = edit.outputs.keys().eq(self.outputs.keys().filter(|_| edit.goes_back()));
+        if !named && on(Safeguard::PolicyForRowsReadAgain) {
+            return Err(Breach::EditPolicies);
+        }
+        for (output, policy) in &edit.outputs {
+            if *policy == EditPolicy::NewPath {
+                self.leave(output);
+            }
+        }
         Ok(())
+    }
+
+    /// The output continues under another path: nobody works until a term has one.
+    fn leave(&mut self, output: &OutputName) {
+        if let Some(path) = self.outputs.get(output) {
+            self.foreign_outputs.insert(path.clone());
+        }
     }
 
     pub(super) fn truncate(&mut self, seq: Seq, entry: &Entry, truncate: &Truncate) -> Result<(), Breach> {

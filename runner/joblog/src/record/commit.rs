@@ -1,6 +1,6 @@
 //! A decided epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -203,6 +203,16 @@ impl Range {
     /// The offsets from `from` up to and without `to`.
     pub fn new(from: i64, to: i64) -> Self {
         Self { from: Offset(from), to: Offset(to) }
+    }
+}
+
+impl Commit {
+    /// The tasks that it moves on: of partitions that it reads, passes over or whose watermark it raises, and of state.
+    pub(crate) fn advances(&self) -> BTreeSet<Task> {
+        let partitions = self.ranges.keys().chain(self.watermarks.keys());
+        let partitions = partitions.chain(self.data_loss.iter().map(|loss| &loss.partition));
+        let states = self.state.iter().map(|state| state.task.clone());
+        partitions.cloned().map(Task::Partition).chain(states).collect()
     }
 }
 

@@ -56,7 +56,7 @@ async fn a_collision_costs_one_get_and_one_more_put() {
     let memory = MemoryStore::new();
     let mut runner = Runner::open_with(&memory, 1, Faults::script([]), Limits::STANDARD).await;
     won(runner.begin().await);
-    let mut other = Runner::open(&memory, 9).await;
+    let mut other = Runner::open_with(&memory, 9, Faults::script([]), Limits::STANDARD).await;
     won(other
         .append(|view| match crate::decide::savepoint(view, "here") {
             crate::decide::SavepointDecision::Propose(proposal) => Err(proposal),
