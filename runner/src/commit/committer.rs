@@ -435,6 +435,13 @@ impl Committer {
                     tracing::info!(partitions = list(partitions), "moved in the log; the open epoch is dropped");
                     return Ok(Err(Verdict::StartOver));
                 }
+                CommitDecision::BeyondPlan { tasks } => {
+                    tracing::info!(
+                        tasks = list(tasks),
+                        "beyond the bounded read in the log; the open epoch is dropped"
+                    );
+                    return Ok(Err(Verdict::StartOver));
+                }
                 CommitDecision::StaleTerm(_) => return Ok(Err(Verdict::StartOver)),
                 CommitDecision::Backpressure { outputs } => {
                     let failure = Failure::external(
@@ -531,7 +538,7 @@ pub fn log_failure(error: &LogError) -> Failure {
             FaultKind::Unsupported => Failure::new(FailureClass::User, "StoreUnfit", message),
         },
         LogError::Contended { .. } | LogError::Overtaken { .. } => Failure::external("StoreContended", message),
-        LogError::Gone { .. } => Failure::user(message),
+        LogError::Gone { .. } | LogError::OtherVersion(_) => Failure::user(message),
         LogError::Damaged(_) | LogError::Proposed(_) => Failure::internal(message),
     }
 }

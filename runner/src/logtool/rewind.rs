@@ -193,11 +193,7 @@ impl Session {
                 Some(Policy::Duplicate) if wanted.duplicates.contains(&output) => {
                     outputs.insert(output, (Policy::Duplicate, Vec::new()));
                 }
-                Some(Policy::Duplicate) => {
-                    return Err(Failure::user(format!(
-                        "'{output}' would have rows twice afterwards: consent with --yes-duplicate {output}"
-                    )));
-                }
+                Some(Policy::Duplicate) => return Err(no_consent(&output)),
             }
         }
         if !without.is_empty() {
@@ -248,7 +244,7 @@ impl Session {
     }
 
     /// `newPath` means that the manifest already has it: a runner with the old one would write the rows there once more.
-    fn check_new_path(&self, output: &OutputName) -> Result<(), Failure> {
+    pub(super) fn check_new_path(&self, output: &OutputName) -> Result<(), Failure> {
         let Some(was) = self.fold().outputs().get(output) else { return Ok(()) };
         let declared = self.job.outputs.iter().find(|declared| declared.name == output.as_str());
         let path = match declared.map(|declared| &declared.sink) {
@@ -266,7 +262,7 @@ impl Session {
         }
         Err(Failure::user(format!(
             "--output {output}=newPath: the manifest still has the old path {was}; write the new one into it first, and \
-             replace the runners with it after the rewind (those with the old one wait)"
+             replace the runners with it afterwards (those with the old one wait)"
         )))
     }
 
@@ -314,6 +310,10 @@ fn fixed(target: &RewindTarget) -> Target {
         RewindTarget::Seq(seq) => Target::Record(*seq),
         RewindTarget::Savepoint(name) => Target::Savepoint(name.clone()),
     }
+}
+
+pub(super) fn no_consent(output: &OutputName) -> Failure {
+    Failure::user(format!("'{output}' would have rows twice afterwards: consent with --yes-duplicate {output}"))
 }
 
 fn describe_output(output: &OutputName, files: Option<&[PublishedFile]>) -> String {
