@@ -3,17 +3,20 @@
 //! It does no I/O: [`Replica::action`] says what to do next, [`Replica::observe`] takes what was seen. The workflow in
 //! [`crate::log`] and the model checker drive the same steps. Each safeguard is a small function of its own.
 
+mod step;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::step::{Action, Observation, Progress};
 use crate::decide::{Proposal, View};
 use crate::error::{Damage, ProposeError};
 use crate::fold::Fold;
 use crate::ids::{Attempt, Incarnation, Millis, Ordinal, Rank, Seq};
 use crate::limits::Limits;
 use crate::paths::{self, Segment};
-use crate::record::{Body, Commit, FormatError, Slot};
+use crate::record::{Body, Commit, Slot};
 use crate::safeguard::{Safeguard, on};
 use crate::snapshot::Snapshot;
 
@@ -80,73 +83,6 @@ enum Phase {
     Check,
     /// Another's record is in the slot: see that the slot is real, for ours may have been there before it was deleted.
     Rival,
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Nothing: compose a record, or read the next slot.
-    Idle,
-    /// Put these bytes into the slot if it is empty.
-    Put {
-        /// The slot.
-        seq: Seq,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// Read the slot.
-    Get {
-        /// The slot.
-        seq: Seq,
-    },
-    /// See whether the segment is sealed.
-    CheckSeal {
-        /// The segment.
-        segment: Segment,
-    },
-    /// Start over from the newest snapshot.
-    Reopen,
-}
-
-/// What was seen.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Observation {
-    /// The put created the slot.
-    Created,
-    /// The put was refused.
-    Exists,
-    /// The put failed: nobody knows what became of it.
-    Unknown,
-    /// The slot holds this.
-    Slot(Box<Slot>),
-    /// The slot holds something that cannot be read.
-    Unreadable(FormatError),
-    /// The slot is empty.
-    NoSlot,
-    /// The segment is sealed, or is not.
-    Seal {
-        /// True if it is.
-        present: bool,
-    },
-}
-
-/// What that came to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Progress {
-    /// There is more to do: ask for the next action.
-    Continue,
-    /// The record in flight is part of the log.
-    Won(Won),
-    /// Another record has the slot; it is folded, and nothing is in flight.
-    Beaten,
-    /// A slot was folded.
-    Read,
-    /// There is no further slot.
-    Tail,
-    /// What was read or won may be litter: start over.
-    Void,
-    /// The log is damaged.
-    Damaged(Damage),
 }
 
 impl Replica {
