@@ -55,6 +55,8 @@ pub(crate) enum Safeguard {
     Hold,
     /// A rewind waits until everything decided is published.
     DrainFirst,
+    /// No rewind goes back to before a topic was created again.
+    SameTopic,
     /// An edit that has rows read again says for every output what becomes of those that are there.
     PolicyForRowsReadAgain,
     /// The ends of a bounded read are fixed once.

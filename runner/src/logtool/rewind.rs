@@ -176,6 +176,9 @@ impl Session {
         if let Some(by) = request.past.taken_back_by {
             return Err(taken_back(by));
         }
+        if !request.past.recreated.is_empty() {
+            return Err(recreated(&request.past.recreated));
+        }
         let mut outputs = BTreeMap::new();
         let mut without = Vec::new();
         for output in request.past.affected_outputs(self.fold()) {
@@ -273,6 +276,7 @@ impl Session {
                 "the records from there on are deleted: the earliest point kept is {earliest}, or a savepoint"
             )),
             RewindDecision::TakenBack { by } => taken_back(by),
+            RewindDecision::TopicRecreated { partitions } => recreated(&partitions),
             RewindDecision::NeedsSavepoint => {
                 Failure::user("the job has state, which only a savepoint can bring back: use --to-savepoint")
             }
@@ -327,6 +331,15 @@ fn taken_back(by: Seq) -> Failure {
     Failure::user(format!(
         "rewind {by} took back rows that the tables held at that point, so they would be missing: go to the point that it \
          went to, to one before, or to one after record {by}"
+    ))
+}
+
+fn recreated(partitions: &BTreeSet<Partition>) -> Failure {
+    let partitions: Vec<String> = partitions.iter().map(Partition::to_string).collect();
+    Failure::user(format!(
+        "the topic was deleted and created again since that point, so the offsets of that time are other messages now: {}. Go \
+         to a point after that, or move single offsets with `millrace log edit-offsets`",
+        partitions.join(", ")
     ))
 }
 

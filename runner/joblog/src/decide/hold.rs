@@ -106,6 +106,11 @@ pub enum RewindDecision {
         /// The rewind's record.
         by: Seq,
     },
+    /// The topics of these partitions were deleted and created again since: the offsets of that time mean other messages.
+    TopicRecreated {
+        /// The partitions.
+        partitions: BTreeSet<Partition>,
+    },
     /// The job has state, which only a savepoint can bring back.
     NeedsSavepoint,
     /// These outputs got rows since, and nobody said what becomes of them.
@@ -149,6 +154,9 @@ pub fn rewind(view: &View<'_>, request: &RewindRequest) -> RewindDecision {
     }
     if let Some(by) = request.past.taken_back_by {
         return RewindDecision::TakenBack { by };
+    }
+    if !request.past.recreated.is_empty() && on(Safeguard::SameTopic) {
+        return RewindDecision::TopicRecreated { partitions: request.past.recreated.clone() };
     }
     let affected = request.past.affected_outputs(view.fold);
     let missing = affected.iter().filter(|output| !request.policies.contains_key(*output));

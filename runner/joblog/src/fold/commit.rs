@@ -15,7 +15,7 @@ use crate::task::{Task, owner};
 pub struct PartitionState {
     /// The next offset to read.
     pub offset: Offset,
-    /// Where its first claim started.
+    /// Where its first claim started; once the topic was created again, where reading of the new one did.
     pub start: Offset,
     /// The topic's id; `None` if the brokers have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +86,8 @@ impl Fold {
         state.offset = loss.resumed;
         if loss.topic_id.is_some() {
             state.topic_id = loss.topic_id.clone();
+            // The offsets before are another topic's.
+            state.start = loss.resumed;
         }
         Ok(())
     }

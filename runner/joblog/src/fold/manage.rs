@@ -1,6 +1,6 @@
 //! Holds, savepoints, rewinds, edits and truncation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +134,8 @@ impl Fold {
             }
             RewindTarget::Savepoint(name) => {
                 let saved = self.savepoint_positions(name);
-                saved.is_some_and(|saved| saved.values().eq(positions.values().map(|moved| &moved.to)))
+                let saved = saved.is_some_and(|saved| saved.values().eq(positions.values().map(|moved| &moved.to)));
+                saved && (self.recreated_since(target).is_empty() || !on(Safeguard::SameTopic))
             }
         };
         let here = self.partitions.iter().map(|(partition, state)| (partition, state.position()));
@@ -147,6 +148,16 @@ impl Fold {
             RewindTarget::Seq(seq) => *seq,
             RewindTarget::Savepoint(name) => self.savepoints.get(name).map_or(self.next, |savepoint| savepoint.seq),
         }
+    }
+
+    /// The partitions whose topic is another than at that savepoint; for a record only the records since tell.
+    pub(crate) fn recreated_since(&self, target: &RewindTarget) -> BTreeSet<Partition> {
+        let RewindTarget::Savepoint(name) = target else { return BTreeSet::new() };
+        let saved = self.savepoints.get(name).into_iter().flat_map(|savepoint| &savepoint.partitions);
+        let other = saved.filter(|(partition, saved)| {
+            self.partitions.get(*partition).is_some_and(|state| state.topic_id != saved.topic_id)
+        });
+        other.map(|(partition, _)| partition.clone()).collect()
     }
 
     /// Where every partition goes in a rewind to that savepoint; one that was not yet read goes back to its start.

@@ -308,6 +308,46 @@ async fn nobody_goes_to_a_point_whose_rows_a_rewind_took_back() {
 }
 
 #[tokio::test]
+async fn nobody_goes_back_to_offsets_of_a_topic_that_is_another_now() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let before = runner.committed(0, 10).await;
+    won(saved(&mut runner, "before").await);
+    let loss = DataLoss {
+        partition: partition(0),
+        expected: Offset(10),
+        resumed: Offset(3),
+        topic_id: Some("topic-2".into()),
+        reason: "created again".into(),
+    };
+    let created = won(runner.commit(&Commit { data_loss: vec![loss], ..Commit::default() }).await).seq();
+    runner.committed(0, 20).await;
+    let mut command = Runner::open(&memory, 2).await;
+    won(held(&mut command).await);
+    drain(&mut command).await;
+    let another = RewindDecision::TopicRecreated { partitions: [partition(0)].into() };
+    for target in [RewindTarget::Seq(before), RewindTarget::Savepoint("before".into())] {
+        assert_eq!(declined(rewound(&mut command, target, Some(Policy::Retract)).await), another);
+    }
+    // Nor does a record that says so, of a faulty writer, or by a savepoint whose records are deleted.
+    let target = RewindTarget::Savepoint("before".into());
+    let past = Past::read(command.log.fold(), &target, &[]).unwrap();
+    assert_eq!(past.recreated, [partition(0)].into());
+    let policies = [(orders(), Policy::Duplicate), (screen(), Policy::Duplicate)].into();
+    let request = RewindRequest { target, past, policies };
+    let view = command.log.view();
+    let forged = without(Some(Safeguard::SameTopic), || match rewind(&view, &request) {
+        RewindDecision::Propose(proposal) => proposal.into_slot(command.incarnation, Attempt(99), Millis(0)),
+        other => panic!("{other:?}"),
+    });
+    let breach = view.fold.with(view.fold.next(), &forged).unwrap_err().breach;
+    assert_eq!(breach, crate::fold::Breach::RewindTarget);
+    // In the topic that is there now one goes where one likes.
+    won(rewound(&mut command, RewindTarget::Seq(created), Some(Policy::Retract)).await);
+    assert_eq!(command.log.fold().partition(&partition(0)).unwrap().offset, Offset(3));
+}
+
+#[tokio::test]
 async fn a_command_that_holds_the_log_finishes_what_another_left_to_be_deleted() {
     let memory = MemoryStore::new();
     let mut runner = Runner::begun(&memory, 1).await;
