@@ -80,8 +80,9 @@ impl Fold {
         self.plan.take_if(|plan| plan.complete.is_none() && plan.revision != *revision);
     }
 
-    /// In the plan's revision, a commit stays within the ends, and moves nothing on once the read is complete. In another
-    /// one, a commit that reads on makes a completed read a thing of the past.
+    /// In the plan's revision, a commit stays within the ends, and works on nothing once the read is complete. A loss may be
+    /// recorded at any time: whoever plans the next read has to find each partition where it is. In another revision, a commit
+    /// that reads on makes a completed read a thing of the past.
     pub(super) fn keep_to_plan(&mut self, commit: &Commit) -> Result<(), Breach> {
         let Some(plan) = &self.plan else { return Ok(()) };
         if self.term.as_ref().is_some_and(|term| term.revision != plan.revision) {
@@ -103,7 +104,7 @@ impl Fold {
         let Some(plan) = plan else { return BTreeSet::new() };
         if plan.complete.is_some() {
             let publishers = commit.intents.keys().cloned().map(Task::Publisher);
-            return commit.advances().into_iter().chain(publishers).collect();
+            return commit.works_on().chain(publishers).collect();
         }
         let within = |partition, to| plan.ends.get(partition).is_some_and(|end| to <= *end);
         let beyond = commit.ranges.iter().filter(|(partition, range)| !within(*partition, range.to));

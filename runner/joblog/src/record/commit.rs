@@ -207,12 +207,17 @@ impl Range {
 }
 
 impl Commit {
-    /// The tasks that it moves on: of partitions that it reads, passes over or whose watermark it raises, and of state.
+    /// The tasks that it moves on: of what it works on, and of partitions with offsets that it passes over.
     pub(crate) fn advances(&self) -> BTreeSet<Task> {
+        let losses = self.data_loss.iter().map(|loss| Task::Partition(loss.partition.clone()));
+        self.works_on().chain(losses).collect()
+    }
+
+    /// The tasks of partitions that it reads or whose watermark it raises, and of state.
+    pub(crate) fn works_on(&self) -> impl Iterator<Item = Task> {
         let partitions = self.ranges.keys().chain(self.watermarks.keys());
-        let partitions = partitions.chain(self.data_loss.iter().map(|loss| &loss.partition));
         let states = self.state.iter().map(|state| state.task.clone());
-        partitions.cloned().map(Task::Partition).chain(states).collect()
+        partitions.cloned().map(Task::Partition).chain(states)
     }
 }
 

@@ -105,6 +105,15 @@ async fn after_a_bounded_read_nothing_is_committed_until_another_is_planned() {
     let rows_only = Commit { intents: epoch.intents.clone(), ..Commit::default() };
     let (said, _) = refused(&mut runner, rows_only).await;
     assert!(matches!(said, CommitDecision::BeyondPlan { .. }), "{said:?}");
+    // But a topic that is another by now is found so before the next read is planned.
+    let loss = DataLoss {
+        partition: partition(1),
+        expected: Offset(0),
+        resumed: Offset(5),
+        topic_id: Some("topic-2".into()),
+        reason: "created again".into(),
+    };
+    won(runner.commit(&Commit { data_loss: vec![loss], ..Commit::default() }).await);
     won(planned(&mut runner, 99, true).await);
     won(runner.commit(&epoch).await);
 }
