@@ -93,11 +93,7 @@ impl Committer {
             settle.then(|| (partition.clone(), later))
         });
         let unsettled = unsettled.collect();
-        Duties {
-            release: to_release(self.fold(), &self.identity).next().is_some(),
-            unsettled,
-            claim,
-        }
+        Duties { release: to_release(self.fold(), &self.identity).next().is_some(), unsettled, claim }
     }
 
     /// Whether the job has begun to read this source: partitions that the log does not know have appeared later, then.

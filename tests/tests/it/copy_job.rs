@@ -80,7 +80,7 @@ spec:
         )
     }
 
-    fn launch(&self) -> Launch {
+    pub fn launch(&self) -> Launch {
         let launch = Launch::run(&self.manifest()).unwrap().arg("--home").arg("test:copy");
         launch.arg("--secrets-dir").arg(self.secrets())
     }

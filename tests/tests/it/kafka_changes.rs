@@ -129,6 +129,24 @@ fn a_topic_created_again_while_the_job_runs_ends_it_or_is_read_from_its_start() 
 }
 
 #[test]
+fn a_topic_created_again_in_the_middle_of_a_bounded_read_is_left_to_the_next_one() {
+    let kafka = Kafka::shared().unwrap();
+    let topic = kafka.unique_topic("again", 1).unwrap();
+    produce(kafka, &topic, &messages(1, 1), 0..100, Codec::None).unwrap();
+    let section = format!("bootstrapServers: '{}', topics: [{topic}], failOnDataLoss: false", kafka.bootstrap());
+    let job = CopyJob::bounded(section);
+    let (status, printed) = job.launch().env("MILLRACE_FAILPOINT", "planned").finish(SOON).unwrap();
+    assert!(!status.success(), "{printed}");
+    recreate(kafka, &topic, 60);
+
+    // The ends were the old topic's: of this read nothing is left.
+    job.complete();
+    assert_eq!((job.rows(), job.losses().len()), (0, 1));
+    job.complete();
+    job.assert_copied(kafka, &topic, "true", 60);
+}
+
+#[test]
 fn messages_that_expired_unread_end_the_job_or_are_recorded_as_lost() {
     let kafka = Kafka::shared().unwrap();
     let topic = kafka.unique_topic("expired", 2).unwrap();
