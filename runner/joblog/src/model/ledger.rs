@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Rule;
+use super::rules::Rule;
 use crate::ids::{Attempt, Generation, Incarnation, Offset, Ordinal, OutputName, Partition, Rank, Revision, Seq};
 use crate::record::{Body, Claim, Commit, Edit, Entry, Intents, Note, Publishing, Slot};
 use crate::task::Task;

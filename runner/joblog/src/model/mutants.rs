@@ -1,14 +1,16 @@
 //! Every safeguard taken away, and the rule that breaks.
 
+use super::rules::Rule;
 use super::setup::Setup;
-use super::{Rule, explore, setups};
+use super::{MOST_STEPS, explore, setups};
 use crate::safeguard::Safeguard;
 
 /// Without the safeguard the setup breaks the rule.
 fn breaks(removed: Safeguard, setup: Setup, rule: Rule) {
-    let setup = Setup { removed: Some(removed), ..setup };
-    let found = explore(&setup, &format!("without {removed:?}"));
-    let (broken, steps) = found.broken.unwrap_or_else(|| panic!("{removed:?} is not missed by {} states", found.states));
+    let setup = Setup { removed: Some(removed), sought: Some(rule), ..setup };
+    let found = explore(&setup, &format!("without {removed:?}"), MOST_STEPS);
+    let (broken, steps) =
+        found.broken.unwrap_or_else(|| panic!("{removed:?} is not missed by {} states", found.states));
     assert_eq!(broken, rule.says(), "{removed:?}: {steps:#?}");
 }
 
@@ -38,7 +40,7 @@ mutants! {
     without_refusing_replaced_homes: UidReturn, homes, HomesStayReplaced;
     without_live_staged_names: LiveStagedNames, paused, LiveIsKept;
     without_publish_order: PublishOrder, ordered, NotedInOrder;
-    without_publishers_only: PublisherOnly, publishing, NotedByItsPublisher;
+    without_publishers_only: PublisherOnly, shared, NotedByItsPublisher;
     without_the_hold: Hold, paused, HeldLogRests;
     without_draining_first: DrainFirst, edited, HeldLogRests;
     without_planning_once: PlanOnce, bounded, BoundedRead;

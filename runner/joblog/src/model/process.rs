@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use super::rules::{Milestone, Rule};
 use super::setup::{Errand, Pod, Setup};
+use super::steps::{Listing, Reply};
 use super::world::{Kept, World};
-use super::{Listing, Milestone, Reply, Rule, Wish};
-use crate::decide::{self, *};
 use crate::fold::Fold;
-use crate::gc::{self, Sweep, SweepAction};
+use crate::gc::Sweep;
 use crate::ids::*;
 use crate::record::*;
 use crate::replica::{Action, Observation, Progress, Replica, Unsettled, Won};
-use crate::staged::{StagedName, is_dead};
-use crate::task::{Parallelism, Task};
 
 /// One pod: the process that runs in it now, and what it may still do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,20 +38,20 @@ pub struct Up {
     pub opening: bool,
     unsettled: Option<Unsettled>,
     /// The attempt of the last record sent.
-    sent: Attempt,
+    pub sent: Attempt,
     /// The open epoch. Its file is staged.
     pub epoch: Option<Commit>,
     /// Published and not noted, with what was staged for it.
-    published: BTreeMap<Note, Vec<String>>,
-    newest_snapshot: Option<u64>,
-    collected: Seq,
+    pub published: BTreeMap<Note, Vec<String>>,
+    pub newest_snapshot: Option<u64>,
+    pub collected: Seq,
     pub sweep: Option<Sweep>,
     /// Slots that the sweep has yet to delete.
     pub doomed: BTreeSet<u64>,
 }
 
 /// A process at work: everything it touches.
-pub struct At<'a> {
+pub struct Turn<'a> {
     pub setup: &'a Setup,
     /// The pod's place among the setup's.
     pub index: usize,
@@ -97,53 +95,20 @@ impl Up {
         self.replica.fold().next().0
     }
 
-    pub fn is_collector(&self) -> bool {
-        let view = self.replica.view();
-        view.fold.owns(&Task::Collector, view.incarnation) && view.superseded().is_none()
-    }
-
-    pub fn snapshot_due(&self, setup: &Setup) -> bool {
-        let after = self.newest_snapshot.map_or(0, |through| through + 1);
-        self.is_collector() && self.next() >= after + setup.limits.snapshot_every
-    }
-
-    pub fn sweep_due(&self) -> bool {
-        let fold = self.replica.fold();
-        self.replica.is_checked() && self.collected.max(fold.collected_below()) < fold.truncated_below()
-    }
-
-    /// The slots that the sweep may delete now.
-    pub fn next_to_delete(&self, setup: &Setup) -> Vec<u64> {
-        if !self.doomed.is_empty() {
-            return self.doomed.iter().copied().collect();
-        }
-        match self.fresh_sweep(setup).action(&setup.limits) {
-            SweepAction::Delete(segment) => segment.slots(&setup.limits).map(|seq| seq.0).collect(),
-            SweepAction::Seal(_) | SweepAction::Done(_) => Vec::new(),
-        }
-    }
-
-    /// The sweep under way, or a new one.
-    fn fresh_sweep(&self, setup: &Setup) -> Sweep {
-        let fold = self.replica.fold();
-        let fresh = || Sweep::new(self.collected.max(fold.collected_below()), fold.truncated_below(), &setup.limits);
-        self.sweep.clone().unwrap_or_else(fresh)
-    }
-
-    fn incarnation(&self) -> Incarnation {
+    pub fn incarnation(&self) -> Incarnation {
         self.replica.view().incarnation
     }
 }
 
-impl At<'_> {
-    fn up(&mut self) -> Option<&mut Up> {
+impl Turn<'_> {
+    pub fn up(&mut self) -> Option<&mut Up> {
         match &mut self.process.life {
             Life::Up(up) => Some(up),
             _ => None,
         }
     }
 
-    fn reached(&self, milestone: Milestone) {
+    pub fn reached(&self, milestone: Milestone) {
         self.setup.reached(milestone);
     }
 
@@ -316,7 +281,7 @@ impl At<'_> {
     /// Everything that needs no choice: the end of opening, checks where nothing is ever deleted, the next epoch.
     ///
     /// Where nothing is ever deleted, it makes no difference when a slot is read or checked.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         let nothing_deleted = !self.setup.sweeps;
         while let Some(up) = self.process.up() {
             let (opening, checked, reloaded) = (up.opening, up.replica.is_checked(), up.unsettled.is_some());
@@ -391,55 +356,6 @@ impl At<'_> {
         let same = self.world.truth.folds.get(fold.next().0 as usize).is_some_and(|truth| **truth == *fold);
         self.world.require(same, Rule::CheckedIsTrue);
     }
-
-    fn open_epoch(&mut self) {
-        let (setup, pod, process) = (self.setup, self.pod, &mut *self.process);
-        let Life::Up(up) = &mut process.life else { return };
-        let view = up.replica.view();
-        let idle = up.is_ready() && up.epoch.is_none() && process.epochs < pod.epochs;
-        if !idle || view.superseded().is_some() {
-            return;
-        }
-        let Some(claim) = view.fold.live_claim(view.incarnation) else { return };
-        let reads = (0..setup.partitions)
-            .map(partition)
-            .filter(|partition| view.fold.owns(&Task::Partition(partition.clone()), view.incarnation));
-        let mut epoch = Commit::default();
-        for partition in reads {
-            let Some(state) = view.fold.partition(&partition) else { continue };
-            let ended = setup.bounded
-                && view
-                    .fold
-                    .plan_under_way()
-                    .is_none_or(|plan| plan.ends.get(&partition).is_none_or(|end| state.offset >= *end));
-            if !ended {
-                epoch.ranges.insert(partition, Range::new(state.offset.0, state.offset.0 + 1));
-            }
-        }
-        if epoch.ranges.is_empty() {
-            return;
-        }
-        process.epochs += 1;
-        let name = StagedName { claim, incarnation: view.incarnation, label: process.epochs.to_string() };
-        if setup.files {
-            let file = ParquetFile {
-                staged: name.to_string(),
-                target: format!("{name}.parquet"),
-                bytes: 1,
-                rows: 1,
-                etag: None,
-            };
-            self.world.store.staged.insert(file.staged.clone());
-            epoch.intents.insert(orders(), Intents::Parquet { files: vec![file] });
-        }
-        if setup.ordered {
-            let blob = Blob { staged: format!("{name}-rows"), bytes: 1, rows: 1 };
-            self.world.store.staged.insert(blob.staged.clone());
-            epoch.intents.insert(screen(), Intents::Console { blob });
-        }
-        up.epoch = Some(epoch);
-    }
-
     /// Reads the next slot while idle.
     pub fn read(&mut self) -> Option<()> {
         let seq = self.up()?.next();
@@ -457,302 +373,4 @@ impl At<'_> {
         self.up()?.replica.verify();
         self.go(Reply::Heard, Listing::Newest)
     }
-
-    /// Composes a record and sends it.
-    pub fn append(&mut self, wish: Wish, reply: Reply) -> Option<()> {
-        match self.compose(wish)? {
-            Composed::Propose(proposal) => {
-                let losses = self.world.losses;
-                let up = self.up()?;
-                if up.replica.propose(proposal, Millis(0)).is_err() {
-                    // Composed upon what may be litter; of a checked log it is a fault.
-                    if up.replica.is_checked() {
-                        self.world.require(false, Rule::Sound);
-                        return Some(());
-                    }
-                    if reply != Reply::Heard {
-                        return None;
-                    }
-                    return self.verify();
-                }
-                if let Action::Put { bytes, .. } = up.replica.action() {
-                    up.sent = Slot::decode("slot", &bytes).ok()?.entries[0].writer.attempt;
-                }
-                if reply == Reply::Lost && losses == 0 {
-                    return None;
-                }
-                self.go(reply, Listing::Newest)
-            }
-            Composed::Stop if reply == Reply::Heard => {
-                self.process.life = Life::Stopped;
-                Some(())
-            }
-            Composed::Drop if reply == Reply::Heard => {
-                self.drop_epoch();
-                self.settle();
-                Some(())
-            }
-            _ => None,
-        }
-    }
-
-    /// The open epoch does not count: what it staged is deleted.
-    fn drop_epoch(&mut self) {
-        let epoch = self.up().and_then(|up| up.epoch.take()).unwrap_or_default();
-        let staged = epoch.intents.values().flat_map(Intents::staged);
-        staged.for_each(|name| self.world.discard(name));
-    }
-
-    fn compose(&mut self, wish: Wish) -> Option<Composed> {
-        let (setup, pod) = (self.setup, self.pod);
-        let Life::Up(up) = &self.process.life else { return None };
-        let view = up.replica.view();
-        let published: Vec<Note> = up.published.keys().cloned().collect();
-        let revision: Revision = pod.revision.into();
-        let may_stop = up.replica.is_checked();
-        let composed = match wish {
-            Wish::Begin(term) => match begin(&view, &pod.home(), &setup.wanted(term)?, &self.request(&view, false)) {
-                Begin::Propose { proposal, .. } => Composed::Propose(proposal),
-                Begin::Refused(_) => {
-                    self.reached(Milestone::HomeRefused);
-                    Composed::Stop
-                }
-                Begin::Term(TermDecision::Superseded(_)) | Begin::Claim(ClaimDecision::Superseded(_)) => Composed::Stop,
-                _ => return None,
-            },
-            Wish::Claim { grace_over } => match claim(&view, &self.request(&view, grace_over)) {
-                ClaimDecision::Propose { proposal, .. } => Composed::Propose(proposal),
-                ClaimDecision::Superseded(_) => Composed::Stop,
-                ClaimDecision::Held(_) => {
-                    self.reached(Milestone::WaitedForHold);
-                    return None;
-                }
-                _ => return None,
-            },
-            Wish::Term(number) => match term(&view, &setup.wanted(number)?) {
-                TermDecision::Propose(proposal) => Composed::Propose(proposal),
-                TermDecision::Superseded(_) => Composed::Stop,
-                _ => return None,
-            },
-            Wish::Commit => {
-                let epoch = Commit { published, ..up.epoch.clone()? };
-                match commit(&view, &revision, &epoch) {
-                    CommitDecision::Propose(proposal) => Composed::Propose(proposal),
-                    CommitDecision::Superseded(_) => Composed::Stop,
-                    CommitDecision::Lost { .. } | CommitDecision::Moved { .. } | CommitDecision::StaleTerm(_) => {
-                        self.reached(Milestone::EpochDropped);
-                        Composed::Drop
-                    }
-                    CommitDecision::Nothing | CommitDecision::Backpressure { .. } => return None,
-                }
-            }
-            // What an owner does that has to give up tasks and has nothing to commit.
-            Wish::Give => match commit(&view, &revision, &Commit { published, ..Commit::default() }) {
-                CommitDecision::Propose(proposal) => Composed::Propose(proposal),
-                _ => return None,
-            },
-            Wish::Note => match note(&view, &published) {
-                NoteDecision::Propose(proposal) => Composed::Propose(proposal),
-                NoteDecision::Superseded(_) => Composed::Stop,
-                NoteDecision::Nothing => return None,
-            },
-            Wish::NoteLast => match note(&view, &published[published.len().checked_sub(1)?..]) {
-                NoteDecision::Propose(proposal) => Composed::Propose(proposal),
-                _ => return None,
-            },
-            Wish::Truncate => {
-                let newest = Seq(up.newest_snapshot?);
-                Composed::Propose(gc::truncate(&view, newest, up.collected, &setup.limits)?)
-            }
-            Wish::Plan => {
-                let ends = (0..setup.partitions).map(|number| (partition(number), Offset(pod.sees))).collect();
-                match plan(&view, &revision, &ends, false) {
-                    PlanDecision::Propose(proposal) => Composed::Propose(proposal),
-                    PlanDecision::UnderWay(plan) => {
-                        if plan.ends != ends {
-                            self.reached(Milestone::PlanKept);
-                        }
-                        return None;
-                    }
-                    _ => return None,
-                }
-            }
-            Wish::Complete => match complete(&view, &revision) {
-                CompleteDecision::Propose(proposal) => Composed::Propose(proposal),
-                CompleteDecision::Complete(_) => Composed::Stop,
-                _ => return None,
-            },
-            Wish::Hold => match hold(&view, "model", false) {
-                HoldDecision::Propose(proposal) => Composed::Propose(proposal),
-                _ => return None,
-            },
-            Wish::Errand => match pod.errand {
-                Errand::Run => return None,
-                Errand::Save(name) => match savepoint(&view, name) {
-                    SavepointDecision::Propose(proposal) => Composed::Propose(proposal),
-                    _ => Composed::Stop,
-                },
-                Errand::Pause => match release(&view, false) {
-                    ReleaseDecision::Propose(proposal) => Composed::Propose(proposal),
-                    _ => return None,
-                },
-                Errand::Edit(to) => match decide::edit(&view, &[(partition(0), Offset(to))].into()) {
-                    EditDecision::Propose(proposal) => Composed::Propose(proposal),
-                    EditDecision::Drain { .. } => {
-                        self.reached(Milestone::Drained);
-                        return None;
-                    }
-                    _ => return None,
-                },
-            },
-        };
-        // An end for good is only drawn from what is certainly the log.
-        if let Composed::Stop | Composed::Drop = composed {
-            if !may_stop {
-                return None;
-            }
-            if let Composed::Stop = composed {
-                self.reached(Milestone::Stopped);
-            }
-        }
-        Some(composed)
-    }
-
-    fn request(&self, view: &View<'_>, grace_over: bool) -> ClaimRequest {
-        let setup = self.setup;
-        let outputs: Vec<OutputName> = setup.outputs().into_keys().collect();
-        let first = FirstClaim { start: Offset(0), topic_id: None };
-        ClaimRequest {
-            ordinal: Ordinal(self.pod.ordinal),
-            pod: Some(self.pod.number),
-            revision: self.pod.revision.into(),
-            tasks: candidates(view.fold, (0..setup.partitions).map(partition), &outputs),
-            first: (0..setup.partitions).map(|number| (partition(number), first.clone())).collect(),
-            grace_over,
-        }
-    }
-
-    /// Publishes the first thing there is to publish.
-    pub fn publish(&mut self) -> Option<()> {
-        let up = self.up()?;
-        let view = up.replica.view();
-        let mut work = view
-            .fold
-            .work_of(view.incarnation)
-            .map(|(seq, output, pending)| (Note { seq, output: output.clone() }, pending.clone()));
-        let (note, pending) = work.find(|(note, _)| !up.published.contains_key(note))?;
-        drop(work);
-        let swept = pending.incarnation != view.incarnation;
-        let decided = self.world.truth.ledger.is_decided(&note);
-        self.world.require(decided, Rule::PublishedIsDecided);
-        match &pending.intents {
-            Intents::Parquet { files } => {
-                for file in files {
-                    if self.world.store.staged.contains(&file.staged) {
-                        self.world.store.files.insert(file.target.clone());
-                    } else if self.world.truth.ledger.open().contains_key(&note) {
-                        self.world.require(false, Rule::LiveIsKept);
-                    } else {
-                        return None; // somebody published and noted it: the log's next records say so
-                    }
-                }
-            }
-            _ => self.apply(&note),
-        }
-        if swept {
-            self.reached(Milestone::Swept);
-        }
-        let staged = pending.intents.staged().map(str::to_owned).collect();
-        self.up()?.published.insert(note, staged);
-        Some(())
-    }
-
-    /// The ordered sink has a fence of its own: it knows the last record it applied, and takes only later ones.
-    fn apply(&mut self, note: &Note) {
-        if self.world.store.applied.last().is_some_and(|last| *last >= note.seq.0) {
-            return;
-        }
-        self.world.store.applied.push(note.seq.0);
-        let output = screen();
-        let applied = &self.world.store.applied;
-        let in_order =
-            self.world.truth.ledger.decided_for(&output).zip(applied).all(|(seq, applied)| seq.0 == *applied);
-        self.world.require(in_order, Rule::AppliedInOrder);
-    }
-
-    pub fn snapshot(&mut self) -> Option<()> {
-        let snapshot = self.up()?.replica.snapshot()?;
-        let through = snapshot.through().0;
-        let fold = snapshot.into_fold();
-        let truth = self.world.truth.folds.get(through as usize + 1);
-        let same = truth.is_some_and(|truth| **truth == fold);
-        self.world.require(same, Rule::SnapshotsAreTrue);
-        let snapshots = &mut self.world.store.snapshots;
-        snapshots.entry(through).or_insert_with(|| Kept::new(fold));
-        while snapshots.len() > self.setup.limits.keep_snapshots {
-            snapshots.pop_first();
-        }
-        self.up()?.newest_snapshot = Some(through);
-        Some(())
-    }
-
-    /// The next step of the deletion of slots; `slot` is the one to delete now, in any order.
-    pub fn sweep(&mut self, slot: Option<u64>) -> Option<()> {
-        let (setup, limits) = (self.setup, self.setup.limits);
-        let up = self.up()?;
-        let mut sweep = up.fresh_sweep(setup);
-        match (sweep.action(&limits), slot) {
-            (SweepAction::Seal(segment), None) => {
-                sweep.acknowledged();
-                up.sweep = Some(sweep);
-                self.world.store.seals.insert(segment.0);
-                self.reached(Milestone::Sealed);
-            }
-            (SweepAction::Delete(segment), slot) => {
-                if up.doomed.is_empty() {
-                    up.doomed = segment.slots(&limits).map(|seq| seq.0).collect();
-                }
-                if !up.doomed.remove(&slot?) {
-                    return None;
-                }
-                if up.doomed.is_empty() {
-                    sweep.acknowledged();
-                }
-                up.sweep = Some(sweep);
-                self.world.delete_slot(slot?);
-                self.reached(Milestone::Deleted);
-            }
-            (SweepAction::Done(below), None) => {
-                up.collected = below;
-                up.sweep = None;
-            }
-            _ => return None,
-        }
-        Some(())
-    }
-
-    /// Deletes one staged object if it is dead.
-    pub fn collect(&mut self, which: usize) -> Option<()> {
-        let name = self.world.store.staged.iter().nth(which)?.clone();
-        let up = self.up()?;
-        if !up.is_collector() || !up.replica.is_checked() || !is_dead(&name, up.replica.fold()) {
-            return None;
-        }
-        self.world.discard(&name);
-        self.reached(Milestone::StagedCollected);
-        Some(())
-    }
-}
-
-enum Composed {
-    Propose(Proposal),
-    /// Give the epoch up and what it staged.
-    Drop,
-    /// Do nothing more.
-    Stop,
-}
-
-/// The division of a term's number.
-pub fn parallelism(runners: u32) -> Option<Parallelism> {
-    Parallelism::new(runners)
 }

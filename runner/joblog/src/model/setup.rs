@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use uuid::Uuid;
 
-use super::process::{orders, parallelism, screen};
-use super::{Milestone, Step};
+use super::process::{orders, screen};
+use super::rules::{Milestone, Rule};
+use super::steps::Step;
 use crate::decide::{Permission, Start, WantedTerm};
 use crate::ids::{Generation, JobUid, OutputName};
 use crate::limits::Limits;
 use crate::record::Home;
 use crate::safeguard::Safeguard;
+use crate::task::Parallelism;
 
 /// A model's bounds.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Setup {
     /// How the model begins: steps that are not varied.
     pub prefix: Vec<Step>,
     pub removed: Option<Safeguard>,
+    /// The only rule to look for: what breaks another is not followed. For mutants, which break several.
+    pub sought: Option<Rule>,
     /// A fault in the workflow that the model must notice: publishing what was read and not checked.
     pub publishes_unchecked: bool,
     pub reached: Arc<AtomicU32>,
@@ -96,6 +100,7 @@ impl Setup {
             slots: 8,
             prefix: Vec::new(),
             removed: None,
+            sought: None,
             publishes_unchecked: false,
             reached: Arc::default(),
         }
@@ -112,7 +117,7 @@ impl Setup {
         Some(WantedTerm {
             generation: Some(Generation(generation)),
             revision: revision.into(),
-            parallelism: parallelism(runners)?,
+            parallelism: Parallelism::new(runners)?,
             outputs: self.outputs(),
             accept_moved_outputs: false,
         })

@@ -6,15 +6,14 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::Rule;
 use super::ledger::Ledger;
 use super::process::Process;
+use super::rules::Rule;
 use crate::fold::Fold;
 use crate::ids::{Attempt, Incarnation, Seq};
 use crate::limits::Limits;
 use crate::paths::Segment;
 use crate::record::{Body, Intents, Note, Slot};
-use crate::safeguard::without;
 
 /// A shared value that remembers its hash: states share most of what they hold.
 #[derive(Debug)]
@@ -119,9 +118,8 @@ impl World {
         if let Err(rule) = truth.ledger.enter(seq, slot) {
             self.require(false, rule);
         }
-        // The judge of last resort has every safeguard.
         let last = truth.folds.last().map(|fold| Fold::clone(fold)).unwrap_or_default();
-        match without(None, || last.with(seq, slot)) {
+        match last.with(seq, slot) {
             Ok(fold) => truth.folds.push(Kept::new(fold)),
             Err(_) => {
                 self.require(false, Rule::Sound);

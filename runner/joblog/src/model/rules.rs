@@ -1,0 +1,96 @@
+//! What must hold in every state, and what must be possible.
+
+use stateright::Property;
+
+use super::setup::Setup;
+use super::world::World;
+
+/// What must hold in every state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    Chain,
+    CurrentOwner,
+    SupersededForGood,
+    BelievedIsTrue,
+    BelievedOnce,
+    GivenUpIsGone,
+    LiveIsKept,
+    SlotsNeverChange,
+    CheckedIsTrue,
+    SnapshotsAreTrue,
+    PublishedIsDecided,
+    NotedIsPublished,
+    NotedByItsPublisher,
+    NotedInOrder,
+    AppliedInOrder,
+    HeldLogRests,
+    HomesStayReplaced,
+    BoundedRead,
+    AttemptOnce,
+    Sound,
+}
+
+/// What must be possible, or the model says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Milestone {
+    Stopped,
+    EpochDropped,
+    ClaimedMore,
+    Void,
+    VoidWasReal,
+    OwnRecognised,
+    LateLanded,
+    LitterWritten,
+    LitterRead,
+    Sealed,
+    Deleted,
+    OpenedFromSnapshot,
+    StagedCollected,
+    Swept,
+    WaitedForHold,
+    Drained,
+    Edited,
+    Adopted,
+    HomeRefused,
+    PlanKept,
+    Rescaled,
+    Completed,
+}
+
+macro_rules! rules {
+    ($($rule:ident: $says:literal,)*) => {
+        /// The rules by the name under which the checker reports them.
+        pub fn properties() -> Vec<Property<Setup>> {
+            vec![$(Property::always($says, |_, world: &World| world.broken != Some(Rule::$rule))),*]
+        }
+
+        impl Rule {
+            pub fn says(self) -> &'static str {
+                match self { $(Rule::$rule => $says),* }
+            }
+        }
+    };
+}
+
+rules! {
+    Chain: "every offset is consumed exactly once, in a chain",
+    CurrentOwner: "only the latest claimer of a task advances it, in the current term and revision",
+    SupersededForGood: "a superseded process never owns again, and ranks never fall",
+    BelievedIsTrue: "a record believed won is in the true log",
+    BelievedOnce: "no two processes believe a commit of the same offsets",
+    GivenUpIsGone: "a record that its author gave up is never in the true log",
+    LiveIsKept: "nothing that a live record points to is deleted",
+    SlotsNeverChange: "no slot that anybody may believe changes",
+    CheckedIsTrue: "what a process has checked is the true log",
+    SnapshotsAreTrue: "every snapshot is the true log through its slot",
+    PublishedIsDecided: "nothing is published that is not decided",
+    NotedIsPublished: "what is noted is published",
+    NotedByItsPublisher: "records are noted once, by those who may publish them",
+    NotedInOrder: "an ordered output is noted in the order of its records",
+    AppliedInOrder: "an ordered sink applies every record, in order",
+    HeldLogRests: "a held log is neither claimed nor committed to, and edited only when drained",
+    HomesStayReplaced: "a home that was replaced never returns",
+    BoundedRead: "a bounded read has one set of ends, and is complete only there and published",
+    AttemptOnce: "no attempt is decided twice",
+    Sound: "no correct process writes or meets a record that the fold refuses",
+}
