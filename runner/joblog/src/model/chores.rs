@@ -4,8 +4,9 @@ use super::process::{Turn, Up, screen};
 use super::rules::{Milestone, Rule};
 use super::setup::Setup;
 use super::world::Kept;
+use crate::fold::Pending;
 use crate::gc::{Sweep, SweepAction};
-use crate::record::{Intents, Note};
+use crate::record::{Intents, Note, Publishing};
 use crate::staged::is_dead;
 use crate::task::Task;
 
@@ -13,6 +14,20 @@ impl Up {
     pub fn is_collector(&self) -> bool {
         let view = self.replica.view();
         view.fold.owns(&Task::Collector, view.incarnation) && view.superseded().is_none()
+    }
+
+    /// The first record that it has to publish and did not.
+    pub fn to_publish(&self) -> Option<(Note, Pending)> {
+        let view = self.replica.view();
+        let work = view.fold.work_of(view.incarnation);
+        let work = work.map(|(seq, output, pending)| (Note { seq, output: output.clone() }, pending));
+        let mut open = work.filter(|(note, _)| !self.published.contains_key(note));
+        open.next().map(|(note, pending)| (note, pending.clone()))
+    }
+
+    /// True if it may delete that staged object.
+    pub fn may_collect(&self, name: &str) -> bool {
+        self.is_collector() && self.replica.is_checked() && is_dead(name, self.replica.fold())
     }
 
     pub fn snapshot_due(&self, setup: &Setup) -> bool {
@@ -48,14 +63,8 @@ impl Turn<'_> {
     /// Publishes the first thing there is to publish.
     pub fn publish(&mut self) -> Option<()> {
         let up = self.up()?;
-        let view = up.replica.view();
-        let mut work = view
-            .fold
-            .work_of(view.incarnation)
-            .map(|(seq, output, pending)| (Note { seq, output: output.clone() }, pending.clone()));
-        let (note, pending) = work.find(|(note, _)| !up.published.contains_key(note))?;
-        drop(work);
-        let swept = pending.incarnation != view.incarnation;
+        let (note, pending) = up.to_publish()?;
+        let swept = pending.incarnation != up.incarnation();
         let decided = self.world.truth.ledger.is_decided(&note);
         self.world.require(decided, Rule::PublishedIsDecided);
         match &pending.intents {
@@ -72,8 +81,8 @@ impl Turn<'_> {
             }
             _ => self.apply(&note),
         }
-        if swept {
-            self.reached(Milestone::Swept);
+        if swept && pending.intents.publishing() == Publishing::Commuting {
+            self.reached(Milestone::OrphanPublished);
         }
         let staged = pending.intents.staged().map(str::to_owned).collect();
         self.up()?.published.insert(note, staged);
@@ -144,13 +153,9 @@ impl Turn<'_> {
         Some(())
     }
 
-    /// Deletes one staged object if it is dead.
+    /// Deletes one staged object, which is dead.
     pub fn collect(&mut self, which: usize) -> Option<()> {
         let name = self.world.store.staged.iter().nth(which)?.clone();
-        let up = self.up()?;
-        if !up.is_collector() || !up.replica.is_checked() || !is_dead(&name, up.replica.fold()) {
-            return None;
-        }
         self.world.discard(&name);
         self.reached(Milestone::StagedCollected);
         Some(())

@@ -1,11 +1,22 @@
-//! The model of the protocol: every interleaving of a few processes, on a store that loses replies, delivers late and
-//! forgets nothing but what it is told to delete.
+//! The model of the protocol: every interleaving of a few processes, explored to its end.
 //!
 //! What runs is the code itself: [`crate::replica::Replica`], the decisions, the fold, the sweep and the death of staged
-//! names. The model adds the store, the processes' small workflow, and the true log that no process can read.
+//! names. The model adds what surrounds them:
 //!
-//! Each setup bounds processes, epochs, starts and lost replies, and is explored to its end. `mutants` takes the
-//! safeguards away one by one and names the rule that breaks.
+//! - `world`: the store, with lost replies and creates that take effect late or never; and the true log, which is what
+//!   each slot held first and which no process can read.
+//! - `process`, `work`, `chores`: the small workflow of a process, in the place of [`crate::log`] and of its callers.
+//! - `steps`: what can happen next. One step is one request to the store, or one decision and the request that it leads
+//!   to. A pause is another process's step; a crash is a process that starts in the same pod.
+//! - `ledger`, `rules`: books kept of the true log without a fold, and what must hold in every state.
+//! - `setup`, `setups`: the bounds of each exploration, and the milestones that it must reach to mean anything.
+//! - `mutants`: each safeguard taken away, and the rule that breaks.
+//!
+//! Not here: a listing may be old where a setup says so, but reads are never stale; a slot is read at a time; an epoch is a
+//! row of each partition, without watermarks, state, data loss or dead letters; staging does not fail. Nobody rewinds, forks,
+//! takes a job over or skips a record, and no store is damaged. That all which is decided gets published in the end is not
+//! asked: the rules speak of safety. What a setup leaves out (publishing, deletion, a second partition) it leaves out
+//! altogether.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod chores;
@@ -39,7 +50,7 @@ impl Model for Setup {
         let by_the_book = Setup { removed: None, ..self.clone() };
         for step in &self.prefix {
             let next = by_the_book.next_state(&world, *step);
-            world = next.unwrap_or_else(|| panic!("{step:?} is impossible at the beginning of the model: {world:#?}"));
+            world = next.unwrap_or_else(|| panic!("{step:?} is impossible in the beginning"));
             assert_eq!(world.broken, None, "{step:?} in the beginning");
         }
         vec![world]
@@ -112,6 +123,7 @@ impl Setup {
 
 /// Steps that an exploration takes at most. A setup that needs more is too large.
 const MOST_STEPS: usize = 1_000_000;
+const MOST_STEPS_DEEP: usize = 20_000_000;
 
 /// What exploring a setup came to.
 struct Explored {

@@ -1,11 +1,14 @@
-//! A process of the model: the replica as it is, and as much workflow around it as decides what is asked of the store.
+//! A process of the model: the replica as it is, and the workflow that drives it from one request to the next.
+//!
+//! [`Turn`] is one step of one process. [`Turn::go`] does what the replica asks for, as `JobLog`'s drive does, and
+//! [`Turn::settle`] everything after it that leaves no choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::rules::{Milestone, Rule};
-use super::setup::{Errand, Pod, Setup};
+use super::setup::{Careless, Errand, Pod, Setup};
 use super::steps::{Listing, Reply};
 use super::world::{Kept, World};
 use crate::fold::Fold;
@@ -189,7 +192,7 @@ impl Turn<'_> {
         let observation = match reply {
             Reply::Heard if self.world.create(seq, &slot, &self.setup.limits) => {
                 if seq + 1 < self.world.truth.records.len() as u64 {
-                    self.reached(Milestone::LitterWritten);
+                    self.reached(Milestone::SlotRecreated);
                 }
                 Observation::Created
             }
@@ -200,6 +203,9 @@ impl Turn<'_> {
                 if !late.contains(&(seq, slot.clone())) {
                     late.push((seq, slot));
                     late.sort_by_key(|(seq, slot)| (*seq, slot.hash_value()));
+                }
+                if self.setup.careless == Some(Careless::DropsInFlight) {
+                    self.drop_epoch();
                 }
                 Observation::Unknown
             }
@@ -213,10 +219,10 @@ impl Turn<'_> {
         let slot = self.world.store.slots.get(&seq).cloned();
         let litter = slot.as_ref().is_some_and(|slot| self.world.truth.records.get(seq as usize) != Some(slot));
         let up = self.up()?;
-        let in_flight = up.replica.in_flight();
         let Some(slot) = slot else { return Some(up.replica.observe(Observation::NoSlot)) };
+        let own = up.replica.in_flight() && slot.is_from(up.incarnation(), up.sent);
         let progress = up.replica.observe(Observation::Slot(Box::new(Slot::clone(&slot))));
-        if in_flight && progress == Progress::Continue {
+        if own && progress == Progress::Continue {
             self.reached(Milestone::OwnRecognised);
         }
         if litter {
@@ -233,7 +239,14 @@ impl Turn<'_> {
                 let (incarnation, sent) = (up.incarnation(), up.sent);
                 self.world.give_up(incarnation, sent);
             }
-            Progress::Void => self.reached(Milestone::Void),
+            Progress::Void => {
+                if self.up().is_some_and(|up| up.replica.in_flight()) {
+                    self.reached(Milestone::VoidWin);
+                }
+                if self.setup.careless == Some(Careless::DropsVoid) {
+                    self.drop_epoch();
+                }
+            }
             Progress::Damaged(_) => self.world.require(false, Rule::Sound),
             Progress::Continue | Progress::Read | Progress::Tail => {}
         }
@@ -251,7 +264,7 @@ impl Turn<'_> {
             match &entry.body {
                 Body::Commit(commit) => {
                     if !commit.released.is_empty() {
-                        self.reached(Milestone::Rescaled);
+                        self.reached(Milestone::HandedOver);
                     }
                     self.noted(&commit.published);
                 }

@@ -33,27 +33,27 @@ pub enum Rule {
 /// What must be possible, or the model says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Milestone {
-    Stopped,
+    Superseded,
     EpochDropped,
     ClaimedMore,
-    Void,
+    VoidWin,
     VoidWasReal,
     OwnRecognised,
     LateLanded,
-    LitterWritten,
+    SlotRecreated,
     LitterRead,
     Sealed,
     Deleted,
     OpenedFromSnapshot,
     StagedCollected,
-    Swept,
+    OrphanPublished,
     WaitedForHold,
     Drained,
     Edited,
     Adopted,
     HomeRefused,
     PlanKept,
-    Rescaled,
+    HandedOver,
     Completed,
 }
 

@@ -47,9 +47,21 @@ pub struct Setup {
     pub removed: Option<Safeguard>,
     /// The only rule to look for: what breaks another is not followed. For mutants, which break several.
     pub sought: Option<Rule>,
-    /// A fault in the workflow that the model must notice: publishing what was read and not checked.
-    pub publishes_unchecked: bool,
+    pub careless: Option<Careless>,
     pub reached: Arc<AtomicU32>,
+}
+
+/// A fault in the workflow around the replica, which the model must notice: what the log's callers owe it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Careless {
+    /// Publishes what was read and not checked.
+    PublishesUnchecked,
+    /// Deletes what an epoch staged when nobody knows what became of its record.
+    DropsInFlight,
+    /// Deletes what an epoch staged when its record is void, before the reopened log tells.
+    DropsVoid,
+    /// Notes what it is to publish without publishing it.
+    NotesUnpublished,
 }
 
 /// One pod, with the same number in every container that runs in it.
@@ -101,9 +113,21 @@ impl Setup {
             prefix: Vec::new(),
             removed: None,
             sought: None,
-            publishes_unchecked: false,
+            careless: None,
             reached: Arc::default(),
         }
+    }
+
+    /// The same with one more slot.
+    pub fn longer(self) -> Self {
+        Self { slots: self.slots + 1, ..self }
+    }
+
+    /// The same with one more slot, one more lost reply, and a first pod that starts once more.
+    pub fn deeper(self) -> Self {
+        let mut pods = self.pods.clone();
+        pods[0].starts += 1;
+        Self { pods, losses: self.losses + 1, ..self.longer() }
     }
 
     pub fn outputs(&self) -> BTreeMap<OutputName, String> {

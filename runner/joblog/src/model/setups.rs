@@ -3,7 +3,7 @@
 use super::rules::Milestone;
 use super::setup::{Errand, Pod, Setup};
 use super::steps::{Listing, Reply, Step, Wish};
-use super::{MOST_STEPS, explore};
+use super::{MOST_STEPS, MOST_STEPS_DEEP, explore};
 use crate::limits::Limits;
 
 /// Two pods on one ordinal, the first restarted in place, with lost replies, late writes and refusals without a reason.
@@ -113,6 +113,21 @@ pub fn shared() -> Setup {
     Setup { partitions: 2, terms, files: true, publishes: true, slots: 6, prefix, ..Setup::new(pods) }
 }
 
+/// A decider and a publisher on two ordinals, both from when the log had two slots: one leaves litter, the other would
+/// publish it.
+pub fn old_publisher() -> Setup {
+    let pods = vec![Pod::runner(1, 1), Pod { ordinal: 1, ..Pod::runner(2, 0) }, Pod::runner(3, 1)];
+    let mut prefix = vec![start(0), go(0), go(0), append(0, Wish::Begin(0)), go(0)];
+    prefix.extend([start(1), go(1), go(1), go(1), append(1, Wish::Begin(0)), go(1), Step::Read { pod: 0 }]);
+    prefix.extend([start(2), go(2), go(2), go(2), go(2), append(2, Wish::Begin(0)), go(2)]);
+    prefix.extend([append(2, Wish::Commit), go(2), Step::Snapshot { pod: 2 }, append(2, Wish::Truncate), go(2)]);
+    prefix.extend([None, Some(2)].map(|slot| Step::Sweep { pod: 2, slot }));
+    let setup = Setup::new(pods);
+    let limits = Limits { segment_slots: 4, ..setup.limits };
+    let terms = vec![(1, "r1", 2)];
+    Setup { terms, ordered: true, publishes: true, sweeps: true, slots: 5, limits, prefix, ..setup }
+}
+
 const HEARD: Reply = Reply::Heard;
 
 fn start(pod: usize) -> Step {
@@ -127,91 +142,52 @@ fn append(pod: usize, wish: Wish) -> Step {
     Step::Append { pod, wish, reply: HEARD }
 }
 
-/// Explores a setup to its end: no rule is broken, and the model comes as far as it must to mean something.
-fn holds(name: &str, setup: &Setup, milestones: &[Milestone]) {
-    let found = explore(setup, name, MOST_STEPS);
-    assert_eq!(found.broken, None, "{name}");
-    assert!(found.complete, "{name} is too large");
+/// Explores a setup to its end: no rule is broken, and the model comes as far as it must to mean something. With
+/// MILLRACE_MODEL_DEEP in the environment also `deeper`.
+fn holds(name: &str, setup: Setup, deeper: impl FnOnce(Setup) -> Setup, milestones: &[Milestone]) {
+    let explored = |setup: &Setup, name: &str, most_steps: usize| {
+        let found = explore(setup, name, most_steps);
+        assert_eq!(found.broken, None, "{name}");
+        assert!(found.complete, "{name} is too large");
+    };
+    explored(&setup, name, MOST_STEPS);
     for milestone in milestones {
         assert!(setup.has_reached(*milestone), "{name} never came to {milestone:?}");
     }
+    if std::env::var_os("MILLRACE_MODEL_DEEP").is_some() {
+        explored(&deeper(setup), &format!("{name}, deeper"), MOST_STEPS_DEEP);
+    }
 }
 
-#[test]
-fn two_pods_of_one_ordinal_with_lost_replies_keep_the_rules() {
-    use Milestone::*;
-    holds("takeover", &takeover(), &[Stopped, OwnRecognised, LateLanded]);
+macro_rules! setups {
+    ($($test:ident: $setup:ident, $deeper:expr, [$($milestone:ident)*];)*) => {
+        $(#[test]
+        fn $test() {
+            holds(stringify!($setup), $setup(), $deeper, &[$(Milestone::$milestone),*]);
+        })*
+    };
 }
 
-#[test]
-fn two_processes_of_one_rank_keep_the_rules() {
-    holds("equals", &equals(), &[Milestone::Stopped, Milestone::LateLanded]);
-}
-
-#[test]
-fn deciders_sweepers_and_the_collector_keep_the_rules() {
-    use Milestone::*;
-    holds("publishing", &publishing(), &[Swept, StagedCollected, Stopped]);
-}
-
-#[test]
-fn publishers_of_an_ordered_output_keep_the_rules() {
-    holds("ordered", &ordered(), &[Milestone::Swept]);
-}
-
-#[test]
-fn runners_that_are_rescaled_keep_the_rules() {
-    use Milestone::*;
-    holds("rescale", &rescale(), &[ClaimedMore, EpochDropped, Rescaled]);
-}
-
-#[test]
-fn runners_of_two_revisions_keep_the_rules() {
-    use Milestone::*;
-    holds("revisions", &revisions(), &[Stopped]);
-}
-
-#[test]
-fn a_runner_and_a_command_that_holds_the_log_keep_the_rules() {
-    use Milestone::*;
-    holds("paused", &paused(), &[WaitedForHold, ClaimedMore, StagedCollected, EpochDropped]);
-}
-
-#[test]
-fn a_runner_and_a_command_that_edits_keep_the_rules() {
-    use Milestone::*;
-    holds("edited", &edited(), &[Drained, Edited, EpochDropped]);
-}
-
-#[test]
-fn homes_that_replace_each_other_keep_the_rules() {
-    holds("homes", &homes(), &[Milestone::Adopted, Milestone::HomeRefused]);
-}
-
-#[test]
-fn runners_of_a_bounded_read_keep_the_rules() {
-    holds("bounded", &bounded(), &[Milestone::PlanKept, Milestone::Completed]);
-}
-
-#[test]
-fn writers_of_a_log_that_is_collected_keep_the_rules() {
-    use Milestone::*;
-    holds("collection", &collection(), &[Sealed, Deleted, LitterWritten, Void, VoidWasReal, OpenedFromSnapshot]);
-}
-
-#[test]
-fn readers_of_litter_keep_the_rules() {
-    use Milestone::*;
-    holds("litter", &litter(), &[LitterWritten, LitterRead, Void, OpenedFromSnapshot]);
-}
-
-#[test]
-fn runners_that_publish_for_each_other_keep_the_rules() {
-    holds("shared", &shared(), &[Milestone::Swept, Milestone::Stopped]);
-}
-
-#[test]
-fn a_replaced_collector_that_reads_litter_keeps_the_rules() {
-    use Milestone::*;
-    holds("old collector", &old_collector(), &[LitterWritten, LitterRead, Void]);
+setups! {
+    two_pods_of_one_ordinal_with_lost_replies_keep_the_rules:
+        takeover, Setup::deeper, [Superseded OwnRecognised LateLanded];
+    two_processes_of_one_rank_keep_the_rules: equals, Setup::deeper, [Superseded LateLanded];
+    deciders_sweepers_and_the_collector_keep_the_rules:
+        publishing, Setup::deeper, [OrphanPublished StagedCollected Superseded];
+    publishers_of_an_ordered_output_keep_the_rules: ordered, Setup::deeper, [Superseded];
+    runners_that_publish_for_each_other_keep_the_rules: shared, Setup::longer, [OrphanPublished Superseded];
+    runners_that_are_rescaled_keep_the_rules: rescale, Setup::longer, [ClaimedMore EpochDropped HandedOver];
+    runners_of_two_revisions_keep_the_rules: revisions, Setup::deeper, [Superseded];
+    a_runner_and_a_command_that_holds_the_log_keep_the_rules:
+        paused, Setup::longer, [WaitedForHold ClaimedMore StagedCollected EpochDropped];
+    a_runner_and_a_command_that_edits_keep_the_rules: edited, Setup::deeper, [Drained Edited EpochDropped];
+    homes_that_replace_each_other_keep_the_rules: homes, Setup::deeper, [Adopted HomeRefused];
+    runners_of_a_bounded_read_keep_the_rules: bounded, Setup::deeper, [PlanKept Completed];
+    writers_of_a_log_that_is_collected_keep_the_rules:
+        collection, Setup::longer, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
+    readers_of_litter_keep_the_rules: litter, Setup::longer, [SlotRecreated LitterRead VoidWin OpenedFromSnapshot];
+    a_replaced_collector_that_reads_litter_keeps_the_rules:
+        old_collector, Setup::longer, [SlotRecreated LitterRead VoidWin];
+    a_replaced_publisher_that_reads_litter_keeps_the_rules:
+        old_publisher, Setup::longer, [SlotRecreated LitterRead VoidWin Deleted];
 }

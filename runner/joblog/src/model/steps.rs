@@ -1,7 +1,7 @@
 //! The steps of the model, and which of them are possible in a state.
 
 use super::process::{Life, Up};
-use super::setup::{Errand, Setup};
+use super::setup::{Careless, Errand, Setup};
 use super::world::World;
 use crate::replica::Action;
 
@@ -121,7 +121,8 @@ impl Setup {
                 if world.store.slots.contains_key(&up.next()) {
                     steps.push(Step::Read { pod });
                 }
-                for wish in self.wishes(up, pod) {
+                let wishes = self.wishes(up, pod).into_iter();
+                for wish in wishes.filter(|wish| self.compose(&self.pods[pod], up, *wish).is_some()) {
                     let replies = [Some(Reply::Heard), lost].into_iter().flatten();
                     steps.extend(replies.map(|reply| Step::Append { pod, wish, reply }));
                 }
@@ -197,11 +198,13 @@ impl Setup {
                 steps.extend(slots.chain([None]).map(|slot| Step::Sweep { pod, slot }));
             }
         }
-        if self.publishes && (up.replica.is_checked() || self.publishes_unchecked) {
+        let may_publish = up.replica.is_checked() || self.careless == Some(Careless::PublishesUnchecked);
+        if self.publishes && may_publish && up.to_publish().is_some() {
             steps.push(Step::Publish { pod });
         }
         if self.collects {
-            steps.extend((0..world.store.staged.len()).map(|which| Step::Collect { pod, which }));
+            let dead = world.store.staged.iter().enumerate().filter(|(_, name)| up.may_collect(name));
+            steps.extend(dead.map(|(which, _)| Step::Collect { pod, which }));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a process writes: its epochs, and the records it composes by the real decisions.
 
-use super::process::{Life, Turn, orders, partition, screen};
+use super::process::{Life, Turn, Up, orders, partition, screen};
 use super::rules::{Milestone, Rule};
-use super::setup::Errand;
+use super::setup::{Careless, Errand, Pod, Setup};
 use super::steps::{Listing, Reply, Wish};
 use crate::decide::{self, *};
 use crate::gc;
@@ -63,7 +63,8 @@ impl Turn<'_> {
 
     /// Composes a record and sends it.
     pub fn append(&mut self, wish: Wish, reply: Reply) -> Option<()> {
-        match self.compose(wish)? {
+        let Life::Up(up) = &self.process.life else { return None };
+        match self.setup.compose(self.pod, up, wish)? {
             Composed::Propose(proposal) => {
                 let losses = self.world.losses;
                 let up = self.up()?;
@@ -105,16 +106,21 @@ impl Turn<'_> {
         let staged = epoch.intents.values().flat_map(Intents::staged);
         staged.for_each(|name| self.world.discard(name));
     }
+}
 
-    fn compose(&mut self, wish: Wish) -> Option<Composed> {
-        let (setup, pod) = (self.setup, self.pod);
-        let Life::Up(up) = &self.process.life else { return None };
+impl Setup {
+    /// What an idle process makes of a wish, by the real decisions; `None` if nothing now.
+    pub fn compose(&self, pod: &Pod, up: &Up, wish: Wish) -> Option<Composed> {
         let view = up.replica.view();
-        let published: Vec<Note> = up.published.keys().cloned().collect();
+        let mut published: Vec<Note> = up.published.keys().cloned().collect();
+        if self.careless == Some(Careless::NotesUnpublished) {
+            published.extend(up.to_publish().map(|(note, _)| note));
+        }
         let revision: Revision = pod.revision.into();
         let may_stop = up.replica.is_checked();
         let composed = match wish {
-            Wish::Begin(term) => match begin(&view, &pod.home(), &setup.wanted(term)?, &self.request(&view, false)) {
+            Wish::Begin(term) => match begin(&view, &pod.home(), &self.wanted(term)?, &self.request(pod, &view, false))
+            {
                 Begin::Propose { proposal, .. } => Composed::Propose(proposal),
                 Begin::Refused(_) => {
                     self.reached(Milestone::HomeRefused);
@@ -123,7 +129,7 @@ impl Turn<'_> {
                 Begin::Term(TermDecision::Superseded(_)) | Begin::Claim(ClaimDecision::Superseded(_)) => Composed::Stop,
                 _ => return None,
             },
-            Wish::Claim { grace_over } => match claim(&view, &self.request(&view, grace_over)) {
+            Wish::Claim { grace_over } => match claim(&view, &self.request(pod, &view, grace_over)) {
                 ClaimDecision::Propose { proposal, .. } => Composed::Propose(proposal),
                 ClaimDecision::Superseded(_) => Composed::Stop,
                 ClaimDecision::Held(_) => {
@@ -132,7 +138,7 @@ impl Turn<'_> {
                 }
                 _ => return None,
             },
-            Wish::Term(number) => match term(&view, &setup.wanted(number)?) {
+            Wish::Term(number) => match term(&view, &self.wanted(number)?) {
                 TermDecision::Propose(proposal) => Composed::Propose(proposal),
                 TermDecision::Superseded(_) => Composed::Stop,
                 _ => return None,
@@ -165,10 +171,10 @@ impl Turn<'_> {
             },
             Wish::Truncate => {
                 let newest = Seq(up.newest_snapshot?);
-                Composed::Propose(gc::truncate(&view, newest, up.collected, &setup.limits)?)
+                Composed::Propose(gc::truncate(&view, newest, up.collected, &self.limits)?)
             }
             Wish::Plan => {
-                let ends = (0..setup.partitions).map(|number| (partition(number), Offset(pod.sees))).collect();
+                let ends = (0..self.partitions).map(|number| (partition(number), Offset(pod.sees))).collect();
                 match plan(&view, &revision, &ends, false) {
                     PlanDecision::Propose(proposal) => Composed::Propose(proposal),
                     PlanDecision::UnderWay(plan) => {
@@ -214,29 +220,29 @@ impl Turn<'_> {
             if !may_stop {
                 return None;
             }
-            if let Composed::Stop = composed {
-                self.reached(Milestone::Stopped);
+            if view.superseded().is_some() {
+                self.reached(Milestone::Superseded);
             }
         }
         Some(composed)
     }
 
-    fn request(&self, view: &View<'_>, grace_over: bool) -> ClaimRequest {
-        let setup = self.setup;
-        let outputs: Vec<OutputName> = setup.outputs().into_keys().collect();
+    fn request(&self, pod: &Pod, view: &View<'_>, grace_over: bool) -> ClaimRequest {
+        let outputs: Vec<OutputName> = self.outputs().into_keys().collect();
         let first = FirstClaim { start: Offset(0), topic_id: None };
         ClaimRequest {
-            ordinal: Ordinal(self.pod.ordinal),
-            pod: Some(self.pod.number),
-            revision: self.pod.revision.into(),
-            tasks: candidates(view.fold, (0..setup.partitions).map(partition), &outputs),
-            first: (0..setup.partitions).map(|number| (partition(number), first.clone())).collect(),
+            ordinal: Ordinal(pod.ordinal),
+            pod: Some(pod.number),
+            revision: pod.revision.into(),
+            tasks: candidates(view.fold, (0..self.partitions).map(partition), &outputs),
+            first: (0..self.partitions).map(|number| (partition(number), first.clone())).collect(),
             grace_over,
         }
     }
 }
 
-enum Composed {
+/// What came of a wish.
+pub enum Composed {
     Propose(Proposal),
     /// Give the epoch up and what it staged.
     Drop,
