@@ -99,10 +99,7 @@ impl Ledger {
                 self.owners.clear();
                 Ok(())
             }
-            Body::Release(_) => {
-                self.held = None;
-                Ok(())
-            }
+            Body::Release(_) => require(self.held.take() == Some(who), Rule::HeldLogRests),
             Body::Edit(edit) => self.edit(who, edit),
             Body::Savepoint(savepoint) => require(self.savepoints.insert(savepoint.name.clone()), Rule::Sound),
             Body::Truncate(_) => require(self.owners.get(&Task::Collector) == Some(&who), Rule::CurrentOwner),

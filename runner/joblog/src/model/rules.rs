@@ -33,27 +33,44 @@ pub enum Rule {
 /// What must be possible, or the model says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Milestone {
+    /// A process finds that another has its place.
     Superseded,
+    /// An epoch is dropped because its task is lost, moved, or of an old term.
     EpochDropped,
+    /// A process claims again while it holds its ordinal.
     ClaimedMore,
+    /// A task is released by its owner to another ordinal.
+    HandedOver,
+    /// A record that is in flight when the seal is found present.
     VoidWin,
+    /// Such a record that is in the reopened log.
     VoidWasReal,
+    /// A create of unknown outcome that turns out to have arrived.
     OwnRecognised,
+    /// A create that arrives after its reply was given up.
     LateLanded,
+    /// A deleted slot that is created again.
     SlotRecreated,
+    /// Such a slot that is read.
     LitterRead,
     Sealed,
     Deleted,
     OpenedFromSnapshot,
+    /// A dead staged object that is deleted.
     StagedCollected,
+    /// A publisher that publishes what a fenced process decided.
     OrphanPublished,
+    /// A runner that may not claim because a command holds the log.
     WaitedForHold,
+    /// A command that takes the hold of another.
+    HoldTaken,
+    /// A command that has to publish before it may edit.
     Drained,
     Edited,
     Adopted,
     HomeRefused,
+    /// A runner that sees other ends than those that were fixed.
     PlanKept,
-    HandedOver,
     Completed,
 }
 

@@ -90,6 +90,8 @@ pub enum Errand {
     Pause,
     /// To hold the log and move partition 0 to that offset.
     Edit(i64),
+    /// The same, taking the hold from a command that seems to have died.
+    ForceEdit(i64),
 }
 
 impl Setup {
@@ -123,11 +125,16 @@ impl Setup {
         Self { slots: self.slots + 1, ..self }
     }
 
+    /// The same with one more lost reply.
+    pub fn lossier(self) -> Self {
+        Self { losses: self.losses + 1, ..self }
+    }
+
     /// The same with one more slot, one more lost reply, and a first pod that starts once more.
     pub fn deeper(self) -> Self {
         let mut pods = self.pods.clone();
         pods[0].starts += 1;
-        Self { pods, losses: self.losses + 1, ..self.longer() }
+        Self { pods, ..self.longer().lossier() }
     }
 
     pub fn outputs(&self) -> BTreeMap<OutputName, String> {

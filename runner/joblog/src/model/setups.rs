@@ -54,6 +54,12 @@ pub fn edited() -> Setup {
     Setup { files: true, publishes: true, ..Setup::new(pods) }
 }
 
+/// A runner, a command that holds the log and sleeps, and one that takes the hold and moves an offset.
+pub fn forced() -> Setup {
+    let pods = vec![Pod::runner(1, 1), Pod::command(8, Errand::Pause), Pod::command(9, Errand::ForceEdit(5))];
+    Setup { files: true, publishes: true, ..Setup::new(pods) }
+}
+
 /// A StreamingJob that is deleted and created again while a runner of the deleted one starts again and again.
 pub fn homes() -> Setup {
     let pods = vec![Pod { starts: 3, ..Pod::runner(1, 1) }, Pod { uid: "uid-2", ..Pod::runner(1, 1) }];
@@ -92,17 +98,18 @@ pub fn litter() -> Setup {
     Setup { sweeps: true, slots: 5, prefix, ..Setup::new(pods) }
 }
 
-/// A collector that was replaced, and a command, both from when the log had one slot: the command leaves litter, the
-/// collector reads it.
+/// A collector that was replaced, and a command, both from when the log had one slot: the command leaves litter, by a
+/// create that got no reply or by another, and the collector reads it.
 pub fn old_collector() -> Setup {
     let pods = vec![Pod::runner(1, 0), Pod::runner(2, 1), Pod::command(9, Errand::Save("late"))];
     let mut prefix = vec![start(0), go(0), go(0), append(0, Wish::Begin(0)), go(0)];
     prefix.extend([start(2), go(2), go(2), go(2)]);
+    prefix.push(Step::Append { pod: 2, wish: Wish::Errand, reply: Reply::Lost });
     prefix.extend([start(1), go(1), go(1), go(1), append(1, Wish::Begin(0)), go(1), append(1, Wish::Commit), go(1)]);
     prefix.extend([Step::Snapshot { pod: 1 }, append(1, Wish::Truncate), go(1)]);
     let setup = Setup::new(pods);
     let limits = Limits { segment_slots: 3, ..setup.limits };
-    Setup { sweeps: true, slots: 4, limits, prefix, ..setup }
+    Setup { sweeps: true, slots: 4, losses: 1, limits, prefix, ..setup }
 }
 
 /// Two ordinals, one of which has two pods: what one decides the other may have to publish.
@@ -181,13 +188,14 @@ setups! {
     a_runner_and_a_command_that_holds_the_log_keep_the_rules:
         paused, Setup::longer, [WaitedForHold ClaimedMore StagedCollected EpochDropped];
     a_runner_and_a_command_that_edits_keep_the_rules: edited, Setup::deeper, [Drained Edited EpochDropped];
+    a_command_that_takes_the_hold_of_another_keeps_the_rules: forced, Setup::longer, [HoldTaken Drained Edited];
     homes_that_replace_each_other_keep_the_rules: homes, Setup::deeper, [Adopted HomeRefused];
     runners_of_a_bounded_read_keep_the_rules: bounded, Setup::deeper, [PlanKept Completed];
     writers_of_a_log_that_is_collected_keep_the_rules:
-        collection, Setup::longer, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
+        collection, Setup::lossier, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
     readers_of_litter_keep_the_rules: litter, Setup::longer, [SlotRecreated LitterRead VoidWin OpenedFromSnapshot];
     a_replaced_collector_that_reads_litter_keeps_the_rules:
-        old_collector, Setup::longer, [SlotRecreated LitterRead VoidWin];
+        old_collector, Setup::longer, [SlotRecreated LitterRead VoidWin LateLanded];
     a_replaced_publisher_that_reads_litter_keeps_the_rules:
         old_publisher, Setup::longer, [SlotRecreated LitterRead VoidWin Deleted];
 }

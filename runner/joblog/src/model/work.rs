@@ -191,8 +191,13 @@ impl Setup {
                 CompleteDecision::Complete(_) => Composed::Stop,
                 _ => return None,
             },
-            Wish::Hold => match hold(&view, "model", false) {
-                HoldDecision::Propose(proposal) => Composed::Propose(proposal),
+            Wish::Hold => match hold(&view, "model", matches!(pod.errand, Errand::ForceEdit(_))) {
+                HoldDecision::Propose(proposal) => {
+                    if view.fold.held().is_some() {
+                        self.reached(Milestone::HoldTaken);
+                    }
+                    Composed::Propose(proposal)
+                }
                 _ => return None,
             },
             Wish::Errand => match pod.errand {
@@ -205,14 +210,16 @@ impl Setup {
                     ReleaseDecision::Propose(proposal) => Composed::Propose(proposal),
                     _ => return None,
                 },
-                Errand::Edit(to) => match decide::edit(&view, &[(partition(0), Offset(to))].into()) {
-                    EditDecision::Propose(proposal) => Composed::Propose(proposal),
-                    EditDecision::Drain { .. } => {
-                        self.reached(Milestone::Drained);
-                        return None;
+                Errand::Edit(to) | Errand::ForceEdit(to) => {
+                    match decide::edit(&view, &[(partition(0), Offset(to))].into()) {
+                        EditDecision::Propose(proposal) => Composed::Propose(proposal),
+                        EditDecision::Drain { .. } => {
+                            self.reached(Milestone::Drained);
+                            return None;
+                        }
+                        _ => return None,
                     }
-                    _ => return None,
-                },
+                }
             },
         };
         // An end for good is only drawn from what is certainly the log.
