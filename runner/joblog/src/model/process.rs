@@ -285,6 +285,9 @@ impl Turn<'_> {
 
     /// What is noted needs its staged objects no more.
     fn noted(&mut self, notes: &[Note]) {
+        if !notes.is_empty() {
+            self.reached(Milestone::Noted);
+        }
         for note in notes {
             let staged = self.up().and_then(|up| up.published.remove(note)).unwrap_or_default();
             staged.iter().for_each(|name| self.world.discard(name));

@@ -58,6 +58,8 @@ pub enum Milestone {
     OpenedFromSnapshot,
     /// A dead staged object that is deleted.
     StagedCollected,
+    /// A record that is published and noted.
+    Noted,
     /// A publisher that publishes what a fenced process decided.
     OrphanPublished,
     /// A runner that may not claim because a command holds the log.

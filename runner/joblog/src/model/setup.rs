@@ -125,6 +125,12 @@ impl Setup {
         Self { slots: self.slots + 1, ..self }
     }
 
+    /// The same, beginning before anything is sealed.
+    pub fn unsealed(self) -> Self {
+        let prefix = self.prefix.into_iter().filter(|step| !matches!(step, Step::Sweep { .. })).collect();
+        Self { prefix, ..self }
+    }
+
     /// The same with one more lost reply.
     pub fn lossier(self) -> Self {
         Self { losses: self.losses + 1, ..self }

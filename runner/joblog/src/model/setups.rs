@@ -95,6 +95,7 @@ pub fn litter() -> Setup {
     prefix.extend([append(3, Wish::Errand), go(3)]);
     prefix.extend([Step::Read { pod: 0 }, go(0), append(0, Wish::Commit), go(0)]);
     prefix.extend([Step::Snapshot { pod: 0 }, append(0, Wish::Truncate), go(0)]);
+    prefix.extend([None, Some(1)].map(|slot| Step::Sweep { pod: 0, slot }));
     Setup { sweeps: true, slots: 5, prefix, ..Setup::new(pods) }
 }
 
@@ -180,20 +181,20 @@ setups! {
         takeover, Setup::deeper, [Superseded OwnRecognised LateLanded];
     two_processes_of_one_rank_keep_the_rules: equals, Setup::deeper, [Superseded LateLanded];
     deciders_sweepers_and_the_collector_keep_the_rules:
-        publishing, Setup::deeper, [OrphanPublished StagedCollected Superseded];
-    publishers_of_an_ordered_output_keep_the_rules: ordered, Setup::deeper, [Superseded];
-    runners_that_publish_for_each_other_keep_the_rules: shared, Setup::longer, [OrphanPublished Superseded];
+        publishing, Setup::deeper, [Noted OrphanPublished StagedCollected Superseded];
+    publishers_of_an_ordered_output_keep_the_rules: ordered, Setup::deeper, [Noted Superseded];
+    runners_that_publish_for_each_other_keep_the_rules: shared, Setup::longer, [Noted OrphanPublished Superseded];
     runners_that_are_rescaled_keep_the_rules: rescale, Setup::longer, [ClaimedMore EpochDropped HandedOver];
     runners_of_two_revisions_keep_the_rules: revisions, Setup::deeper, [Superseded];
     a_runner_and_a_command_that_holds_the_log_keep_the_rules:
         paused, Setup::longer, [WaitedForHold ClaimedMore StagedCollected EpochDropped];
-    a_runner_and_a_command_that_edits_keep_the_rules: edited, Setup::deeper, [Drained Edited EpochDropped];
-    a_command_that_takes_the_hold_of_another_keeps_the_rules: forced, Setup::longer, [HoldTaken Drained Edited];
+    a_runner_and_a_command_that_edits_keep_the_rules: edited, Setup::deeper, [Noted Drained Edited EpochDropped];
+    a_command_that_takes_the_hold_of_another_keeps_the_rules: forced, Setup::longer, [HoldTaken Noted Drained Edited];
     homes_that_replace_each_other_keep_the_rules: homes, Setup::deeper, [Adopted HomeRefused];
     runners_of_a_bounded_read_keep_the_rules: bounded, Setup::deeper, [PlanKept Completed];
     writers_of_a_log_that_is_collected_keep_the_rules:
         collection, Setup::lossier, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
-    readers_of_litter_keep_the_rules: litter, Setup::longer, [SlotRecreated LitterRead VoidWin OpenedFromSnapshot];
+    readers_of_litter_keep_the_rules: litter, Setup::unsealed, [SlotRecreated LitterRead VoidWin OpenedFromSnapshot];
     a_replaced_collector_that_reads_litter_keeps_the_rules:
         old_collector, Setup::longer, [SlotRecreated LitterRead VoidWin LateLanded];
     a_replaced_publisher_that_reads_litter_keeps_the_rules:

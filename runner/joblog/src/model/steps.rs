@@ -105,12 +105,9 @@ impl Setup {
         }
         let Life::Up(up) = &process.life else { return };
         let listing = Listing::Newest;
-        let lost = (world.losses > 0).then_some(Reply::Lost);
         match up.replica.action() {
             Action::Put { seq, .. } => {
-                let conflict = world.store.late.iter().any(|(late, _)| *late == seq.0).then_some(Reply::Conflict);
-                let replies = [Some(Reply::Heard), lost, conflict].into_iter().flatten();
-                steps.extend(replies.map(|reply| Step::Go { pod, reply, listing }));
+                steps.extend(replies(world, seq.0).map(|reply| Step::Go { pod, reply, listing }));
             }
             Action::Reopen => {
                 steps.extend(listings.iter().map(|listing| Step::Go { pod, reply: Reply::Heard, listing: *listing }));
@@ -123,8 +120,7 @@ impl Setup {
                 }
                 let wishes = self.wishes(up, pod).into_iter();
                 for wish in wishes.filter(|wish| self.compose(&self.pods[pod], up, *wish).is_some()) {
-                    let replies = [Some(Reply::Heard), lost].into_iter().flatten();
-                    steps.extend(replies.map(|reply| Step::Append { pod, wish, reply }));
+                    steps.extend(replies(world, up.next()).map(|reply| Step::Append { pod, wish, reply }));
                 }
                 self.chores(world, up, pod, steps);
             }
@@ -207,4 +203,11 @@ impl Setup {
             steps.extend(dead.map(|(which, _)| Step::Collect { pod, which }));
         }
     }
+}
+
+/// What may become of a create of that slot.
+fn replies(world: &World, seq: u64) -> impl Iterator<Item = Reply> {
+    let lost = (world.losses > 0).then_some(Reply::Lost);
+    let conflict = world.store.late.iter().any(|(late, _)| *late == seq).then_some(Reply::Conflict);
+    [Some(Reply::Heard), lost, conflict].into_iter().flatten()
 }
