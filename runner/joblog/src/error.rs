@@ -46,7 +46,10 @@ pub enum LogError {
     Store(#[from] StoreError),
     /// The log holds something that no correct writer wrote.
     #[error("the job log is damaged, or was written by a faulty version: {0}")]
-    Damaged(#[from] Damage),
+    Damaged(Damage),
+    /// The log is sound, but not for this version.
+    #[error(transparent)]
+    OtherVersion(FormatError),
     /// This process was about to write something wrong. Nothing was sent.
     #[error("this process composed a record that the job log does not allow: {0}")]
     Proposed(#[from] ProposeError),
@@ -70,13 +73,24 @@ pub enum LogError {
     },
 }
 
+impl From<Damage> for LogError {
+    fn from(damage: Damage) -> Self {
+        match damage {
+            Damage::Format(error @ (FormatError::Newer { .. } | FormatError::Segments { .. })) => {
+                LogError::OtherVersion(error)
+            }
+            other => LogError::Damaged(other),
+        }
+    }
+}
+
 impl LogError {
     /// True if calling again later may succeed by itself.
     pub fn is_transient(&self) -> bool {
         match self {
             LogError::Store(error) => error.kind.is_transient(),
             LogError::Contended { .. } | LogError::Overtaken { .. } => true,
-            LogError::Damaged(_) | LogError::Proposed(_) | LogError::Gone { .. } => false,
+            LogError::Damaged(_) | LogError::OtherVersion(_) | LogError::Proposed(_) | LogError::Gone { .. } => false,
         }
     }
 }

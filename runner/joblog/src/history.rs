@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::Fold;
 use crate::ids::{Offset, OutputName, Partition, Seq};
-use crate::record::{Body, Intents, Note, Position, PublishedFile, RewindPolicy, RewindTarget, Slot};
+use crate::record::{
+    Adopt, AdoptReason, Body, Intents, Note, Position, PublishedFile, RewindPolicy, RewindTarget, Slot,
+};
 
 /// Where everything stood at an earlier point, and what was published since.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -17,6 +19,8 @@ pub struct Past {
     pub ordered: BTreeSet<OutputName>,
     /// A rewind since that took back files published before: what the tables held at the point cannot be had again.
     pub taken_back_by: Option<Seq>,
+    /// Partitions whose topic was deleted and created again since: where they stood means nothing in the new topic.
+    pub recreated: BTreeSet<Partition>,
     /// The slot up to which the log was read.
     pub read_through: Seq,
 }
@@ -61,6 +65,7 @@ impl Past {
             published: complete.then(BTreeMap::new),
             ordered: BTreeSet::new(),
             taken_back_by: None,
+            recreated: fold.recreated_since(target),
             read_through: fold.next(),
         };
         let records = || records.iter().filter(|(seq, _)| *seq > since);
@@ -93,6 +98,8 @@ impl Past {
         for entry in &slot.entries {
             match &entry.body {
                 Body::Commit(commit) => {
+                    let recreated = commit.data_loss.iter().filter(|loss| loss.topic_id.is_some());
+                    self.recreated.extend(recreated.map(|loss| loss.partition.clone()));
                     for (output, intents) in &commit.intents {
                         if skipped.contains(&Note { seq, output: output.clone() }) {
                             continue; // decided and never published
@@ -109,6 +116,12 @@ impl Past {
                         });
                         published.entry(output.clone()).or_default().extend(files);
                     }
+                }
+                // What was published until then is the other job's.
+                Body::Adopt(Adopt { reason: AdoptReason::Forked, .. }) => {
+                    published.clear();
+                    self.ordered.clear();
+                    self.taken_back_by = None;
                 }
                 // Deleted by an earlier rewind.
                 Body::Rewind(rewind) => {

@@ -1,7 +1,7 @@
 //! The bounds of the protocol.
 
 /// The numbers that bound the log. Production uses [`Limits::STANDARD`] only: every process on a checkpoint must
-/// agree on `segment_slots`. Models and simulations use smaller ones, to reach the corners sooner.
+/// agree on `segment_slots`, which the log's first record says. Models and simulations use smaller ones, to reach the corners sooner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Limits {
     /// Slots in a segment. Part of the format.
@@ -46,9 +46,10 @@ impl Default for Limits {
 pub const MAX_UNPUBLISHED: usize = 4;
 /// Records of fenced incarnations that may wait for an output's publisher to sweep them up.
 pub const MAX_ORPHANED: usize = 64;
-/// Savepoints one job may hold.
+/// Savepoints one job may hold. Part of the format: more are a breach.
 pub const MAX_SAVEPOINTS: usize = 64;
 /// Bytes of one slot.
 pub const MAX_SLOT_BYTES: usize = 16 * 1024 * 1024;
-/// The newest slot format this version reads, and the one it writes.
+/// The newest slot format this version reads, and the one it writes. Raised by any new field, body or variant, also an optional
+/// one, and by any other rule of what a record does or may do.
 pub const FORMAT: u32 = 1;

@@ -1,6 +1,7 @@
 //! The workflow: reads and writes around the decisions, and every retry.
 //!
-//! A warm epoch costs one PUT and one HEAD, and a GET only after a collision. A look at an idle log costs one GET. Dropping
+//! A warm epoch costs one PUT and one HEAD, and a GET only after a collision. A look at an idle log costs one GET. What was
+//! read is checked, with one HEAD, before it is handed out: nobody outside ever acts upon litter in deleted slots. Dropping
 //! any future of [`JobLog`] is safe: what was in flight stays so, and the next call settles it first.
 
 mod maintain;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::decide::{Proposal, View};
-use crate::error::LogError;
+use crate::error::{Damage, LogError};
 use crate::fold::Fold;
 use crate::ids::Seq;
 use crate::limits::Limits;
 use crate::paths::{self, Segment};
 use crate::record::Slot;
 use crate::replica::{Action, Observation, Progress, Replica, Unsettled, Won};
+use crate::safeguard::{Safeguard, on};
 use crate::store::{FaultKind, LogStore, PutIfAbsent, StoreError};
 
 pub use self::maintain::Maintained;
@@ -87,7 +89,8 @@ enum Tail {
 }
 
 impl JobLog {
-    /// The log as far as this process knows it.
+    /// The log as far as this process knows it. After a call that neither failed nor returned void, all of it is certain to be
+    /// the log, though perhaps not the end of it: what may be litter in deleted slots is never handed out.
     pub fn fold(&self) -> &Fold {
         self.replica.fold()
     }
@@ -126,7 +129,8 @@ impl JobLog {
             }
             let proposal = match compose(&self.replica.view()) {
                 Compose::Propose(proposal) => proposal,
-                Compose::Decline(reason) => return Ok(Appended::Declined(reason)),
+                Compose::Decline(reason) if self.reads_are_real().await? => return Ok(Appended::Declined(reason)),
+                Compose::Decline(_) => return Ok(Appended::Void),
             };
             if let Err(error) = self.replica.propose(proposal, self.clock.now()) {
                 if self.replica.is_checked() {
@@ -145,7 +149,7 @@ impl JobLog {
         Err(LogError::Contended { collisions: self.limits.max_collisions })
     }
 
-    /// Reads what others wrote, up to the log's end.
+    /// Reads what others wrote, up to the log's end. One GET, and one HEAD if there was something.
     pub async fn catch_up(&mut self) -> Result<CaughtUp, LogError> {
         match self.settle().await? {
             Driven::Won(won) => return Ok(CaughtUp::Earlier(won)),
@@ -153,14 +157,13 @@ impl JobLog {
             Driven::Idle | Driven::Beaten => {}
         }
         match self.read_to_tail(1).await? {
-            Tail::Reached(read) => Ok(CaughtUp::Tail { read }),
-            Tail::Void => Ok(CaughtUp::Void),
+            Tail::Reached(read) if self.reads_are_real().await? => Ok(CaughtUp::Tail { read }),
+            Tail::Reached(_) | Tail::Void => Ok(CaughtUp::Void),
         }
     }
 
-    /// Whether all that was read so far is certain to be the log, and was its end when it was read. To be asked before
-    /// acting upon records of others: what was read may be litter in deleted slots, and what looks like the end may be
-    /// where deleted slots begin. One HEAD. False: call [`JobLog::reopen`].
+    /// Whether what looked like the log's end was its end when it was read, and not where deleted slots begin. To be asked
+    /// before acting upon what the log does not say. One HEAD. False: call [`JobLog::reopen`].
     pub async fn confirm(&mut self) -> Result<bool, LogError> {
         if !self.loaded {
             return Ok(false);
@@ -185,7 +188,7 @@ impl JobLog {
             for (seq, observation) in self.get_window(next, window).await {
                 match observation? {
                     Observation::Slot(slot) => records.push((seq, *slot)),
-                    Observation::Unreadable(error) => return Err(LogError::Damaged(error.into())),
+                    Observation::Unreadable(error) => return Err(Damage::from(error).into()),
                     _ => return Err(LogError::Gone { earliest: earliest.max(self.fold().truncated_below()) }),
                 }
             }
@@ -196,6 +199,15 @@ impl JobLog {
             return Err(LogError::Gone { earliest: self.fold().truncated_below() });
         }
         Ok(records)
+    }
+
+    /// Sees that nothing that was read is litter in deleted slots, before anybody acts upon it.
+    async fn reads_are_real(&mut self) -> Result<bool, LogError> {
+        if self.replica.is_checked() || !on(Safeguard::CheckBeforeActing) {
+            return Ok(true);
+        }
+        self.replica.verify();
+        Ok(!matches!(self.drive().await?, Driven::Void))
     }
 
     /// Finishes what an earlier call left undone.
@@ -210,15 +222,18 @@ impl JobLog {
             let observation = match self.replica.action() {
                 Action::Idle => return Ok(Driven::Idle),
                 Action::Reopen => return Ok(Driven::Void),
-                Action::Put { seq, bytes } => match self.store.put_if_absent(&paths::slot(seq), bytes).await {
-                    Ok(PutIfAbsent::Created) => Observation::Created,
-                    Ok(PutIfAbsent::Exists) => Observation::Exists,
-                    Err(error) => {
-                        self.replica.observe(Observation::Unknown);
-                        self.back_off(&mut tries, error).await?;
-                        continue;
+                Action::Put { seq, bytes } => {
+                    self.replica.sending();
+                    match self.store.put_if_absent(&paths::slot(seq), bytes).await {
+                        Ok(PutIfAbsent::Created) => Observation::Created,
+                        Ok(PutIfAbsent::Exists) => Observation::Exists,
+                        Err(error) => {
+                            self.replica.observe(Observation::Unknown);
+                            self.back_off(&mut tries, error).await?;
+                            continue;
+                        }
                     }
-                },
+                }
                 Action::Get { seq } => {
                     let seen = self.get(seq).await?;
                     if seen == Observation::NoSlot {
@@ -237,7 +252,7 @@ impl JobLog {
                 Progress::Won(won) => return Ok(Driven::Won(won)),
                 Progress::Beaten => return Ok(Driven::Beaten),
                 Progress::Void => return Ok(Driven::Void),
-                Progress::Damaged(damage) => return Err(LogError::Damaged(damage)),
+                Progress::Damaged(damage) => return Err(damage.into()),
                 Progress::Continue | Progress::Read | Progress::Tail => {}
             }
         }

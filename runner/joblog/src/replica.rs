@@ -3,17 +3,20 @@
 //! It does no I/O: [`Replica::action`] says what to do next, [`Replica::observe`] takes what was seen. The workflow in
 //! [`crate::log`] and the model checker drive the same steps. Each safeguard is a small function of its own.
 
+mod step;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::step::{Action, Observation, Progress};
 use crate::decide::{Proposal, View};
 use crate::error::{Damage, ProposeError};
 use crate::fold::Fold;
 use crate::ids::{Attempt, Incarnation, Millis, Ordinal, Rank, Seq};
 use crate::limits::Limits;
 use crate::paths::{self, Segment};
-use crate::record::{Body, Commit, FormatError, Slot};
+use crate::record::{Body, Commit, Slot};
 use crate::safeguard::{Safeguard, on};
 use crate::snapshot::Snapshot;
 
@@ -40,6 +43,8 @@ pub struct Replica {
     incarnation: Incarnation,
     attempt: Attempt,
     seat: Option<Seat>,
+    /// The pod number of the rank in a claim that was sent.
+    pod: Option<u64>,
     fold: Fold,
     /// Every slot below was read or won before a check that passed.
     unchecked_from: Seq,
@@ -62,6 +67,10 @@ struct InFlight {
     /// The fold with the record.
     after: Box<Fold>,
     phase: Phase,
+    /// A put of the bytes was begun and its reply has not come.
+    awaited: bool,
+    /// A put of the bytes ended without a clear reply: it may have arrived, or may yet.
+    unclear: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,73 +81,8 @@ enum Phase {
     Look,
     /// They are in the slot: see that the slot is real.
     Check,
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Nothing: compose a record, or read the next slot.
-    Idle,
-    /// Put these bytes into the slot if it is empty.
-    Put {
-        /// The slot.
-        seq: Seq,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// Read the slot.
-    Get {
-        /// The slot.
-        seq: Seq,
-    },
-    /// See whether the segment is sealed.
-    CheckSeal {
-        /// The segment.
-        segment: Segment,
-    },
-    /// Start over from the newest snapshot.
-    Reopen,
-}
-
-/// What was seen.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Observation {
-    /// The put created the slot.
-    Created,
-    /// The put was refused.
-    Exists,
-    /// The put failed: nobody knows what became of it.
-    Unknown,
-    /// The slot holds this.
-    Slot(Box<Slot>),
-    /// The slot holds something that cannot be read.
-    Unreadable(FormatError),
-    /// The slot is empty.
-    NoSlot,
-    /// The segment is sealed, or is not.
-    Seal {
-        /// True if it is.
-        present: bool,
-    },
-}
-
-/// What that came to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Progress {
-    /// There is more to do: ask for the next action.
-    Continue,
-    /// The record in flight is part of the log.
-    Won(Won),
-    /// Another record has the slot; it is folded, and nothing is in flight.
-    Beaten,
-    /// A slot was folded.
-    Read,
-    /// There is no further slot.
-    Tail,
-    /// What was read or won may be litter: start over.
-    Void,
-    /// The log is damaged.
-    Damaged(Damage),
+    /// Another's record is in the slot: see that the slot is real, for ours may have been there before it was deleted.
+    Rival,
 }
 
 impl Replica {
@@ -150,6 +94,7 @@ impl Replica {
             incarnation,
             attempt: Attempt(0),
             seat: None,
+            pod: None,
             fold,
             unchecked_from,
             verify: false,
@@ -166,7 +111,13 @@ impl Replica {
 
     /// What decisions of this process are made from.
     pub fn view(&self) -> View<'_> {
-        View { fold: &self.fold, incarnation: self.incarnation, seat: self.seat }
+        View {
+            fold: &self.fold,
+            incarnation: self.incarnation,
+            seat: self.seat,
+            pod: self.pod,
+            segment_slots: self.limits.segment_slots,
+        }
     }
 
     /// True if a record was sent and is not settled: nothing else may be composed, and nothing staged be deleted.
@@ -204,7 +155,15 @@ impl Replica {
         let after = Box::new(self.fold.with(slot, &record)?);
         let bytes = record.encode(&paths::slot(slot))?;
         self.attempt = attempt;
-        self.in_flight = Some(InFlight { slot, attempt, record: Arc::new(record), bytes, after, phase: Phase::Send });
+        for entry in &record.entries {
+            if let Body::Claim(claim) = &entry.body {
+                self.pod = Some(claim.rank.pod);
+            }
+        }
+        let record = Arc::new(record);
+        let in_flight =
+            InFlight { slot, attempt, record, bytes, after, phase: Phase::Send, awaited: false, unclear: false };
+        self.in_flight = Some(in_flight);
         Ok(())
     }
 
@@ -220,14 +179,25 @@ impl Replica {
         match &self.in_flight {
             Some(InFlight { phase: Phase::Send, slot, bytes, .. }) => Action::Put { seq: *slot, bytes: bytes.clone() },
             Some(InFlight { phase: Phase::Look, slot, .. }) => Action::Get { seq: *slot },
-            Some(InFlight { phase: Phase::Check, .. }) => check,
+            Some(InFlight { phase: Phase::Check | Phase::Rival, .. }) => check,
             None if self.verify || self.must_check_before_crossing() => check,
             None => Action::Idle,
         }
     }
 
+    /// To be called before a put is begun, so that one whose reply never comes, because it was dropped, is not forgotten.
+    pub fn sending(&mut self) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.unclear |= in_flight.awaited;
+            in_flight.awaited = true;
+        }
+    }
+
     /// Takes what was seen after the last action, or, while idle, in the next slot.
     pub fn observe(&mut self, observation: Observation) -> Progress {
+        if let (Some(in_flight), Observation::Created | Observation::Exists) = (&mut self.in_flight, &observation) {
+            in_flight.awaited = false;
+        }
         match observation {
             Observation::Created => self.turn_to(Phase::Check),
             Observation::Exists => self.turn_to(Phase::Look),
@@ -288,6 +258,10 @@ impl Replica {
 
     /// Only the same bytes may go to that slot until it is seen occupied: they may have arrived, or may yet.
     fn unknown_outcome(&mut self) -> Progress {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.awaited = false;
+            in_flight.unclear = true;
+        }
         if on(Safeguard::IdenticalResend) {
             return self.turn_to(Phase::Look);
         }
@@ -300,14 +274,23 @@ impl Replica {
             return self.turn_to(Phase::Check);
         }
         let seq = self.fold.next();
-        match self.fold.with(seq, slot) {
+        let fold = self.fold.with(seq, slot).map_err(Damage::from);
+        match fold.and_then(|fold| fold.check_segments(&self.limits).map(|()| fold).map_err(Damage::from)) {
             Ok(fold) => self.fold = fold,
-            Err(violation) => return self.doubt(violation.into()),
+            Err(damage) => return self.doubt(damage),
         }
         self.learn_seat(slot);
-        match self.in_flight.take() {
-            Some(_) => Progress::Beaten,
+        match &mut self.in_flight {
             None => Progress::Read,
+            Some(in_flight) if in_flight.unclear && on(Safeguard::CheckWhenBeaten) => {
+                in_flight.phase = Phase::Rival;
+                Progress::Continue
+            }
+            // Every put of ours was clearly refused: nothing of ours was ever there.
+            Some(_) => {
+                self.in_flight = None;
+                Progress::Beaten
+            }
         }
     }
 
@@ -326,9 +309,10 @@ impl Replica {
             return Progress::Damaged(damage.clone());
         }
         self.verify = false;
-        let won = self.in_flight.take_if(|in_flight| in_flight.phase == Phase::Check);
-        let progress = match won {
+        let settled = self.in_flight.take_if(|in_flight| matches!(in_flight.phase, Phase::Check | Phase::Rival));
+        let progress = match settled {
             None => Progress::Continue,
+            Some(InFlight { phase: Phase::Rival, .. }) => Progress::Beaten,
             Some(InFlight { slot: seq, record, after, .. }) => {
                 self.fold = *after;
                 self.learn_seat(&record);

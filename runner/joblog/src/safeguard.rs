@@ -16,6 +16,11 @@ pub(crate) enum Safeguard {
     LowestSegment,
     /// Nothing is read or written beyond a segment before that segment's reads were checked.
     CheckBeforeCrossing,
+    /// After an unknown outcome, another's record in the slot counts only once a seal was found absent: ours may have been
+    /// there, decided, before the slot was deleted.
+    CheckWhenBeaten,
+    /// What was read is handed out only once a seal was found absent since.
+    CheckBeforeActing,
     /// A record that turns out void was decided if the reopened log still needs what it staged.
     NeededIsDecided,
     /// A segment's slots are deleted only after its seal was acknowledged.
@@ -26,10 +31,14 @@ pub(crate) enum Safeguard {
     OffsetChain,
     /// Only the owner of a task advances it.
     Ownership,
+    /// What the term gave to others is committed once more at most, released with that commit.
+    ReleasedWithIt,
     /// Claims and commits carry the current term, and their writer's revision is the term's.
     CurrentTerm,
     /// A claim of lower rank is refused.
     RankOrder,
+    /// A process outside a cluster takes a rank once, even if it does not know what became of its claim.
+    OneRank,
     /// An incarnation that lost its ordinal never claims again.
     NoReturn,
     /// A home that was replaced never returns.
@@ -46,8 +55,14 @@ pub(crate) enum Safeguard {
     Hold,
     /// A rewind waits until everything decided is published.
     DrainFirst,
+    /// No rewind goes back to before a topic was created again.
+    SameTopic,
+    /// An edit that has rows read again says for every output what becomes of those that are there.
+    PolicyForRowsReadAgain,
     /// The ends of a bounded read are fixed once.
     PlanOnce,
+    /// While a bounded read is under way no commit goes beyond its ends, and after it none moves anything on.
+    WithinPlan,
     /// A bounded read is complete only at its ends and with everything published.
     CompleteAtEnds,
 }

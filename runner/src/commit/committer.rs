@@ -331,7 +331,7 @@ impl Committer {
                 self.sweep_noted().await;
                 Ok(Verdict::Fine)
             }
-            // Noted by others, as far as was read: only a record of ours tells that what was read is real.
+            // Noted by others, or not this process's to note: what was staged goes after its next record.
             Reply::Declined(None) => Ok(Verdict::Fine),
             Reply::Declined(Some(superseded)) => Ok(Verdict::Superseded(superseded.to_string())),
             Reply::Reopened => Ok(Verdict::StartOver),
@@ -435,6 +435,13 @@ impl Committer {
                     tracing::info!(partitions = list(partitions), "moved in the log; the open epoch is dropped");
                     return Ok(Err(Verdict::StartOver));
                 }
+                CommitDecision::BeyondPlan { tasks } => {
+                    tracing::info!(
+                        tasks = list(tasks),
+                        "beyond the bounded read in the log; the open epoch is dropped"
+                    );
+                    return Ok(Err(Verdict::StartOver));
+                }
                 CommitDecision::StaleTerm(_) => return Ok(Err(Verdict::StartOver)),
                 CommitDecision::Backpressure { outputs } => {
                     let failure = Failure::external(
@@ -531,7 +538,7 @@ pub fn log_failure(error: &LogError) -> Failure {
             FaultKind::Unsupported => Failure::new(FailureClass::User, "StoreUnfit", message),
         },
         LogError::Contended { .. } | LogError::Overtaken { .. } => Failure::external("StoreContended", message),
-        LogError::Gone { .. } => Failure::user(message),
+        LogError::Gone { .. } | LogError::OtherVersion(_) => Failure::user(message),
         LogError::Damaged(_) | LogError::Proposed(_) => Failure::internal(message),
     }
 }

@@ -73,7 +73,7 @@ impl Committer {
         if orphans.is_empty() {
             return Ok(Verdict::Fine);
         }
-        // Others' records are published only once it is certain that they were decided.
+        // Others' records are published only once it is certain that nobody has noted them.
         if !self.is_certain().await? {
             return Ok(Verdict::StartOver);
         }
@@ -85,8 +85,8 @@ impl Committer {
         Ok(Verdict::Fine)
     }
 
-    /// Whether all that was read of the log is certain, so that others' records may be acted on: what was read may be
-    /// litter in deleted slots. Else the log was opened anew.
+    /// Whether what was read of the log goes to its end, so that what it does not say may be acted on: what looks like the
+    /// end may be where deleted slots begin. Else the log was opened anew.
     pub(super) async fn is_certain(&mut self) -> Result<bool, Failure> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {

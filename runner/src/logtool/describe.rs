@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat};
-use millrace_joblog::record::{Body, Commit, Intents, Note, RewindPolicy, RewindTarget, SavepointAction, Slot, Writer};
+use millrace_joblog::record::{
+    Body, Commit, EditPolicy, Intents, Note, RewindPolicy, RewindTarget, SavepointAction, Slot, Writer,
+};
 
 use crate::ids::{Incarnation, Millis, Seq};
 
@@ -93,7 +95,12 @@ fn what(body: &Body) -> String {
             list(retracted.notes.iter().map(|note| format!("{} of rewind {}", note.output, note.seq)))
         }
         Body::Edit(edit) => {
-            list(edit.offsets.iter().map(|(partition, shift)| format!("{partition} {} → {}", shift.from, shift.to)))
+            let moved = edit.offsets.iter().map(|(partition, s)| format!("{partition} {} → {}", s.from, s.to));
+            let policies = edit.outputs.iter().map(|(output, policy)| match policy {
+                EditPolicy::NewPath => format!("{output} goes on elsewhere"),
+                EditPolicy::Duplicate => format!("{output} gets rows twice"),
+            });
+            join([list(moved), list(policies)])
         }
         Body::SkipPublish(skip) => format!("{} of record {}, exported to {}", skip.output, skip.seq, skip.exported),
         Body::Truncate(truncate) => format!("below {}", truncate.below),

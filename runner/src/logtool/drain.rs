@@ -45,7 +45,9 @@ impl Session {
         let notes: Vec<Note> = work.iter().map(|(note, _)| note.clone()).collect();
         self.note(&notes).await?;
         let mut folders = Folders::new(&self.stores);
-        for (note, files) in &work {
+        // If the hold was lost meanwhile, somebody else may still look for what is not noted.
+        let pending = |note: &Note| self.fold().pending_for(&note.output).any(|(seq, _)| seq == note.seq);
+        for (note, files) in work.iter().filter(|(note, _)| !pending(note)) {
             for file in files {
                 let placed = Placed::decided(file)?;
                 if let Err(error) = folders.sink(&note.output, &placed.folder)?.discard(&placed.file.staged).await {

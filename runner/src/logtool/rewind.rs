@@ -176,6 +176,9 @@ impl Session {
         if let Some(by) = request.past.taken_back_by {
             return Err(taken_back(by));
         }
+        if !request.past.recreated.is_empty() {
+            return Err(recreated(&request.past.recreated));
+        }
         let mut outputs = BTreeMap::new();
         let mut without = Vec::new();
         for output in request.past.affected_outputs(self.fold()) {
@@ -193,11 +196,7 @@ impl Session {
                 Some(Policy::Duplicate) if wanted.duplicates.contains(&output) => {
                     outputs.insert(output, (Policy::Duplicate, Vec::new()));
                 }
-                Some(Policy::Duplicate) => {
-                    return Err(Failure::user(format!(
-                        "'{output}' would have rows twice afterwards: consent with --yes-duplicate {output}"
-                    )));
-                }
+                Some(Policy::Duplicate) => return Err(no_consent(&output)),
             }
         }
         if !without.is_empty() {
@@ -248,7 +247,7 @@ impl Session {
     }
 
     /// `newPath` means that the manifest already has it: a runner with the old one would write the rows there once more.
-    fn check_new_path(&self, output: &OutputName) -> Result<(), Failure> {
+    pub(super) fn check_new_path(&self, output: &OutputName) -> Result<(), Failure> {
         let Some(was) = self.fold().outputs().get(output) else { return Ok(()) };
         let declared = self.job.outputs.iter().find(|declared| declared.name == output.as_str());
         let path = match declared.map(|declared| &declared.sink) {
@@ -266,7 +265,7 @@ impl Session {
         }
         Err(Failure::user(format!(
             "--output {output}=newPath: the manifest still has the old path {was}; write the new one into it first, and \
-             replace the runners with it after the rewind (those with the old one wait)"
+             replace the runners with it afterwards (those with the old one wait)"
         )))
     }
 
@@ -277,6 +276,7 @@ impl Session {
                 "the records from there on are deleted: the earliest point kept is {earliest}, or a savepoint"
             )),
             RewindDecision::TakenBack { by } => taken_back(by),
+            RewindDecision::TopicRecreated { partitions } => recreated(&partitions),
             RewindDecision::NeedsSavepoint => {
                 Failure::user("the job has state, which only a savepoint can bring back: use --to-savepoint")
             }
@@ -316,6 +316,10 @@ fn fixed(target: &RewindTarget) -> Target {
     }
 }
 
+pub(super) fn no_consent(output: &OutputName) -> Failure {
+    Failure::user(format!("'{output}' would have rows twice afterwards: consent with --yes-duplicate {output}"))
+}
+
 fn describe_output(output: &OutputName, files: Option<&[PublishedFile]>) -> String {
     match files {
         Some(files) => format!("'{output}' {} file(s)", files.len()),
@@ -327,6 +331,15 @@ fn taken_back(by: Seq) -> Failure {
     Failure::user(format!(
         "rewind {by} took back rows that the tables held at that point, so they would be missing: go to the point that it \
          went to, to one before, or to one after record {by}"
+    ))
+}
+
+fn recreated(partitions: &BTreeSet<Partition>) -> Failure {
+    let partitions: Vec<String> = partitions.iter().map(Partition::to_string).collect();
+    Failure::user(format!(
+        "the topic was deleted and created again since that point, so the offsets of that time are other messages now: {}. Go \
+         to a point after that, or move single offsets with `millrace log edit-offsets`",
+        partitions.join(", ")
     ))
 }
 

@@ -19,6 +19,7 @@ use millrace_joblog::{Appended, CaughtUp, JobLog, Limits, Parallelism};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
+use super::edit::Edit;
 use super::rewind::{Target as Point, Wanted};
 use super::{Session, describe, summary::Summary};
 use crate::assemble::open_checkpoint;
@@ -438,8 +439,9 @@ async fn edited_offsets_are_where_the_runner_goes_on() {
     runner.commit(10).await;
     runner.decide(2).await.unwrap();
     let mut command = lake.command().await;
-    let to = |offset| BTreeMap::from([(partition(), Offset(offset))]);
-    let stranger = BTreeMap::from([(Partition::new("numbers", "numbers", 7), Offset(3))]);
+    let shift = |partition, offset| Edit { offsets: BTreeMap::from([(partition, Offset(offset))]), ..Edit::default() };
+    let to = |offset| shift(partition(), offset);
+    let stranger = shift(Partition::new("numbers", "numbers", 7), 3);
     says(command.preview_edit(&stranger).await, &["numbers/numbers/7", "numbers/numbers/0"]);
     says(command.preview_edit(&to(-1)).await, &["0 or higher"]);
     assert_eq!(command.preview_edit(&to(12)).await.unwrap(), []);
@@ -451,6 +453,21 @@ async fn edited_offsets_are_where_the_runner_goes_on() {
     assert!(runner.begin(&lake).await);
     runner.commit(1).await;
     let expected: Vec<i64> = (0..12).chain([20]).collect();
+    assert_eq!(lake.rows(), expected);
+
+    // Back: what is read again is there already.
+    let output = OutputName::from("numbers_out");
+    let with = |policy| Edit { policies: BTreeMap::from([(output.clone(), policy)]), ..to(20) };
+    says(command.edit(&to(20), "test").await, &["numbers_out", "NAME=newPath"]);
+    says(command.edit(&with(Policy::Retract), "test").await, &["log rewind"]);
+    says(command.edit(&with(Policy::NewPath), "test").await, &["old path"]);
+    says(command.edit(&with(Policy::Duplicate), "test").await, &["--yes-duplicate numbers_out"]);
+    let consent = Edit { duplicates: BTreeSet::from([output.clone()]), ..with(Policy::Duplicate) };
+    assert!(command.edit(&consent, "test").await.unwrap().is_some());
+    runner.catch_up().await;
+    assert!(runner.begin(&lake).await);
+    runner.commit(1).await;
+    let expected: Vec<i64> = (0..12).chain([20, 20]).collect();
     assert_eq!(lake.rows(), expected);
 }
 

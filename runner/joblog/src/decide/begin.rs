@@ -66,7 +66,7 @@ struct Draft {
 
 impl Draft {
     fn view<'a>(&'a self, view: &View<'_>) -> View<'a> {
-        View { fold: &self.fold, incarnation: view.incarnation, seat: view.seat }
+        View { fold: &self.fold, ..*view }
     }
 
     fn add(&mut self, view: &View<'_>, proposal: Proposal) {

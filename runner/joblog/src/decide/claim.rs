@@ -15,7 +15,7 @@ use crate::task::{Task, owner};
 pub struct ClaimRequest {
     /// The ordinal it works as.
     pub ordinal: Ordinal,
-    /// Its pod's number, given by the operator; `None` outside a cluster.
+    /// Its pod's number, given by the operator; `None` outside a cluster: the highest rank so far plus one, taken once.
     pub pod: Option<u64>,
     /// The revision it runs.
     pub revision: Revision,
@@ -133,7 +133,9 @@ fn rank(view: &View<'_>, request: &ClaimRequest) -> Result<Rank, Superseded> {
     let home = view.fold.home_since();
     let standing = view.fold.standing(request.ordinal);
     let highest = standing.map(|standing| standing.rank);
-    let pod = request.pod.unwrap_or(highest.map_or(0, |rank| rank.pod.saturating_add(1)));
+    // Taken once: a process that took the highest rank again after each claim of unknown outcome would leapfrog another.
+    let taken = view.pod.filter(|_| on(Safeguard::OneRank));
+    let pod = request.pod.or(taken).unwrap_or(highest.map_or(0, |rank| rank.pod.saturating_add(1)));
     let rank = Rank { home, pod };
     match standing {
         Some(standing) if !crate::fold::rank_suffices(rank, home, standing.rank) => {

@@ -30,6 +30,12 @@ pub enum CommitDecision {
         /// Those partitions.
         partitions: BTreeSet<Partition>,
     },
+    /// It goes beyond the ends of the bounded read under way, or the read is complete. Drop it, and join the read that the
+    /// log knows.
+    BeyondPlan {
+        /// What it would move on.
+        tasks: BTreeSet<Task>,
+    },
     /// The log is in a term of another revision, or in none. Drop the epoch.
     StaleTerm(Option<TermState>),
     /// Too much is decided and not published. Publish, or wait for the publisher, then ask again.
@@ -66,6 +72,10 @@ pub fn commit(view: &View<'_>, revision: &Revision, epoch: &Commit) -> CommitDec
     if !partitions.is_empty() {
         return CommitDecision::Moved { partitions };
     }
+    let tasks = view.fold.beyond_plan(&commit);
+    if !tasks.is_empty() && on(Safeguard::WithinPlan) {
+        return CommitDecision::BeyondPlan { tasks };
+    }
     if !names_are_live(view, &commit) {
         return CommitDecision::Lost { tasks };
     }
@@ -98,12 +108,8 @@ fn says_nothing(commit: &Commit) -> bool {
 
 /// The tasks that the epoch advances and this process does not own.
 fn lost(view: &View<'_>, commit: &Commit) -> BTreeSet<Task> {
-    let partitions = commit.ranges.keys().chain(commit.watermarks.keys());
-    let losses = commit.data_loss.iter().map(|loss| &loss.partition);
-    let tasks = partitions.chain(losses).cloned().map(Task::Partition);
-    let states = commit.state.iter().map(|state| state.task.clone());
     let owned = |task: &Task| view.fold.owns(task, view.incarnation) || !on(Safeguard::Ownership);
-    tasks.chain(states).filter(|task| !owned(task)).collect()
+    commit.advances().into_iter().filter(|task| !owned(task)).collect()
 }
 
 /// The partitions that do not stand where the epoch began.

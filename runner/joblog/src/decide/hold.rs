@@ -7,7 +7,8 @@ use crate::fold::HoldState;
 use crate::history::Past;
 use crate::ids::{Offset, OutputName, Partition, Seq};
 use crate::record::{
-    Body, Edit, Hold, Moved, Note, Position, Release, Retracted, Rewind, RewindPolicy, RewindTarget, Shift, SkipPublish,
+    Body, Edit, EditPolicy, Hold, Moved, Note, Position, Release, Retracted, Rewind, RewindPolicy, RewindTarget, Shift,
+    SkipPublish,
 };
 use crate::safeguard::{Safeguard, on};
 
@@ -56,7 +57,7 @@ pub fn release(view: &View<'_>, force: bool) -> ReleaseDecision {
     }
 }
 
-/// What becomes of an output's rows from after the point of a rewind.
+/// What becomes of an output's rows from after the point of a rewind, or of those that an edit has read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Policy {
     /// Delete exactly the files that this job published after it.
@@ -105,6 +106,11 @@ pub enum RewindDecision {
         /// The rewind's record.
         by: Seq,
     },
+    /// The topics of these partitions were deleted and created again since: the offsets of that time mean other messages.
+    TopicRecreated {
+        /// The partitions.
+        partitions: BTreeSet<Partition>,
+    },
     /// The job has state, which only a savepoint can bring back.
     NeedsSavepoint,
     /// These outputs got rows since, and nobody said what becomes of them.
@@ -148,6 +154,9 @@ pub fn rewind(view: &View<'_>, request: &RewindRequest) -> RewindDecision {
     }
     if let Some(by) = request.past.taken_back_by {
         return RewindDecision::TakenBack { by };
+    }
+    if !request.past.recreated.is_empty() && on(Safeguard::SameTopic) {
+        return RewindDecision::TopicRecreated { partitions: request.past.recreated.clone() };
     }
     let affected = request.past.affected_outputs(view.fold);
     let missing = affected.iter().filter(|output| !request.policies.contains_key(*output));
@@ -200,12 +209,27 @@ pub enum EditDecision {
         /// The partitions.
         partitions: BTreeSet<Partition>,
     },
+    /// These outputs will have rows twice, and nobody said what becomes of those that are there.
+    PolicyMissing {
+        /// The outputs.
+        outputs: BTreeSet<OutputName>,
+    },
+    /// These outputs cannot be retracted: their files hold rows of other partitions too. A rewind can.
+    NotRetractable {
+        /// The outputs.
+        outputs: BTreeSet<OutputName>,
+    },
     /// Every partition stands there already.
     Nothing,
 }
 
-/// Decides whether single offsets are moved by hand.
-pub fn edit(view: &View<'_>, offsets: &BTreeMap<Partition, Offset>) -> EditDecision {
+/// Decides whether single offsets are moved by hand. If one goes back, every output of the term needs a policy, for its rows
+/// are read again.
+pub fn edit(
+    view: &View<'_>,
+    offsets: &BTreeMap<Partition, Offset>,
+    policies: &BTreeMap<OutputName, Policy>,
+) -> EditDecision {
     if !holds(view) {
         return EditDecision::NotHeld;
     }
@@ -226,7 +250,32 @@ pub fn edit(view: &View<'_>, offsets: &BTreeMap<Partition, Offset>) -> EditDecis
     if offsets.is_empty() {
         return EditDecision::Nothing;
     }
-    EditDecision::Propose(propose_and_release(view, Body::Edit(Edit { offsets })))
+    let mut edit = Edit { offsets, outputs: BTreeMap::new() };
+    let mut missing = BTreeSet::new();
+    let mut stuck = BTreeSet::new();
+    let again = edit.goes_back();
+    for output in view.fold.outputs().keys().filter(|_| again) {
+        let policy = match policies.get(output) {
+            Some(Policy::NewPath) => EditPolicy::NewPath,
+            Some(Policy::Duplicate) => EditPolicy::Duplicate,
+            Some(Policy::Retract) => {
+                stuck.insert(output.clone());
+                continue;
+            }
+            None => {
+                missing.insert(output.clone());
+                continue;
+            }
+        };
+        edit.outputs.insert(output.clone(), policy);
+    }
+    if !stuck.is_empty() {
+        return EditDecision::NotRetractable { outputs: stuck };
+    }
+    if !missing.is_empty() && on(Safeguard::PolicyForRowsReadAgain) {
+        return EditDecision::PolicyMissing { outputs: missing };
+    }
+    EditDecision::Propose(propose_and_release(view, Body::Edit(edit)))
 }
 
 /// Whether a record's publishing can be skipped.

@@ -43,6 +43,10 @@ pub struct View<'a> {
     pub incarnation: Incarnation,
     /// The ordinal and rank it claimed with; `None` before its first claim, and for a command.
     pub seat: Option<Seat>,
+    /// The pod number of the rank in a claim that it sent, whatever became of it: it claims with no other.
+    pub pod: Option<u64>,
+    /// Slots in a segment, as this process counts.
+    pub segment_slots: u64,
 }
 
 /// What may be written to the next slot. Only decisions make one.

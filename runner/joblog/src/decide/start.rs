@@ -90,7 +90,12 @@ pub enum StartRefusal {
 /// Decides whether this home may work on the log: a new log is begun, a recreated StreamingJob adopts its own.
 pub fn start(view: &View<'_>, start: &Start) -> StartDecision {
     let Some(current) = view.fold.home() else {
-        let init = Init { job: start.fresh_job, home: start.home.clone(), location: start.location.clone() };
+        let init = Init {
+            job: start.fresh_job,
+            home: start.home.clone(),
+            location: start.location.clone(),
+            segment_slots: view.segment_slots,
+        };
         return StartDecision::Propose(view.propose_as(None, None, vec![Body::Init(init)]));
     };
     let theirs = current.home.place.clone();

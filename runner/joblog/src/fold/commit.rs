@@ -15,7 +15,7 @@ use crate::task::{Task, owner};
 pub struct PartitionState {
     /// The next offset to read.
     pub offset: Offset,
-    /// Where its first claim started.
+    /// Where its first claim started; once the topic was created again, where reading of the new one did.
     pub start: Offset,
     /// The topic's id; `None` if the brokers have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,18 +45,21 @@ impl Fold {
         self.current_term(entry)?;
         self.check_standing(&entry.writer)?;
         self.note_published(&entry.writer, &commit.published)?;
+        self.keep_to_plan(commit)?;
+        for task in commit.advances() {
+            self.check_owned(&task, &entry.writer)?;
+            self.check_assigned_or_released(entry, commit, &task)?;
+        }
         for loss in &commit.data_loss {
-            self.pass_over(&entry.writer, loss)?;
+            self.pass_over(loss)?;
         }
         for (partition, range) in &commit.ranges {
-            self.advance(entry, commit, partition, range)?;
+            self.advance(partition, range)?;
         }
         for (partition, watermark) in &commit.watermarks {
-            self.check_owned(&Task::Partition(partition.clone()), &entry.writer)?;
             self.raise_watermark(partition, watermark)?;
         }
         for state in &commit.state {
-            self.check_owned(&state.task, &entry.writer)?;
             self.check_staged_name(&state.key, &entry.writer)?;
             let blobs = self.state.entry(state.task.clone()).or_default();
             if state.base {
@@ -75,8 +78,7 @@ impl Fold {
     }
 
     /// A recorded gap: the only way past offsets that nobody read, apart from an edit.
-    fn pass_over(&mut self, writer: &Writer, loss: &DataLoss) -> Result<(), Breach> {
-        self.check_owned(&Task::Partition(loss.partition.clone()), writer)?;
+    fn pass_over(&mut self, loss: &DataLoss) -> Result<(), Breach> {
         let Some(state) = self.partitions.get_mut(&loss.partition) else {
             return Err(Breach::UnknownPartition { partition: loss.partition.clone() });
         };
@@ -84,14 +86,13 @@ impl Fold {
         state.offset = loss.resumed;
         if loss.topic_id.is_some() {
             state.topic_id = loss.topic_id.clone();
+            // The offsets before are another topic's.
+            state.start = loss.resumed;
         }
         Ok(())
     }
 
-    fn advance(&mut self, entry: &Entry, commit: &Commit, partition: &Partition, range: &Range) -> Result<(), Breach> {
-        let task = Task::Partition(partition.clone());
-        self.check_owned(&task, &entry.writer)?;
-        self.check_assigned_or_released(entry, commit, &task)?;
+    fn advance(&mut self, partition: &Partition, range: &Range) -> Result<(), Breach> {
         if range.from >= range.to {
             return Err(Breach::EmptyRange { partition: partition.clone() });
         }
@@ -111,7 +112,7 @@ impl Fold {
             return Err(Breach::StaleRevision { found: found.clone(), current: term.revision.clone() });
         }
         let assigned = Some(owner(task, term.parallelism)) == entry.writer.ordinal;
-        if assigned || commit.released.contains(task) {
+        if assigned || commit.released.contains(task) || !on(Safeguard::ReleasedWithIt) {
             return Ok(());
         }
         Err(Breach::NotReleased { task: task.clone() })

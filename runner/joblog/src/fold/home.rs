@@ -38,6 +38,7 @@ pub struct TermState {
 
 impl Fold {
     pub(super) fn init(&mut self, init: &Init) -> Result<(), Breach> {
+        self.segment_slots = Some(init.segment_slots);
         self.home = Some(HomeState {
             job: init.job,
             home: init.home.clone(),
@@ -105,6 +106,7 @@ impl Fold {
             since: seq,
         });
         self.outputs = term.outputs.clone();
+        self.end_plan_of_other(&term.revision);
         Ok(())
     }
 

@@ -1,14 +1,14 @@
 //! Holds, savepoints, rewinds, edits and truncation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Breach, Fold, PartitionState};
-use crate::ids::{Incarnation, Partition, Seq};
+use crate::ids::{Incarnation, OutputName, Partition, Seq};
 use crate::limits::MAX_SAVEPOINTS;
 use crate::record::{
-    Edit, Entry, Hold, Moved, Note, Position, PublishedFile, Rewind, RewindPolicy, RewindTarget, Savepoint,
+    Edit, EditPolicy, Entry, Hold, Moved, Note, Position, PublishedFile, Rewind, RewindPolicy, RewindTarget, Savepoint,
     SavepointAction, StateRef, Truncate, Writer,
 };
 use crate::safeguard::{Safeguard, on};
@@ -109,8 +109,8 @@ impl Fold {
                 let retraction = Retraction { by: writer.incarnation, files: files.clone() };
                 self.retractions.entry(seq).or_default().insert(output.clone(), retraction);
             }
-            if let (RewindPolicy::NewPath, Some(path)) = (policy, self.outputs.get(output)) {
-                self.foreign_outputs.insert(path.clone());
+            if let RewindPolicy::NewPath = policy {
+                self.leave(output);
             }
         }
         // Ends and completion of a bounded read speak of the way that was just undone.
@@ -134,7 +134,8 @@ impl Fold {
             }
             RewindTarget::Savepoint(name) => {
                 let saved = self.savepoint_positions(name);
-                saved.is_some_and(|saved| saved.values().eq(positions.values().map(|moved| &moved.to)))
+                let saved = saved.is_some_and(|saved| saved.values().eq(positions.values().map(|moved| &moved.to)));
+                saved && (self.recreated_since(target).is_empty() || !on(Safeguard::SameTopic))
             }
         };
         let here = self.partitions.iter().map(|(partition, state)| (partition, state.position()));
@@ -147,6 +148,16 @@ impl Fold {
             RewindTarget::Seq(seq) => *seq,
             RewindTarget::Savepoint(name) => self.savepoints.get(name).map_or(self.next, |savepoint| savepoint.seq),
         }
+    }
+
+    /// The partitions whose topic is another than at that savepoint; for a record only the records since tell.
+    pub(crate) fn recreated_since(&self, target: &RewindTarget) -> BTreeSet<Partition> {
+        let RewindTarget::Savepoint(name) = target else { return BTreeSet::new() };
+        let saved = self.savepoints.get(name).into_iter().flat_map(|savepoint| &savepoint.partitions);
+        let other = saved.filter(|(partition, saved)| {
+            self.partitions.get(*partition).is_some_and(|state| state.topic_id != saved.topic_id)
+        });
+        other.map(|(partition, _)| partition.clone()).collect()
     }
 
     /// Where every partition goes in a rewind to that savepoint; one that was not yet read goes back to its start.
@@ -198,7 +209,23 @@ impl Fold {
             }
             state.offset = shift.to;
         }
+        let named = edit.outputs.keys().eq(self.outputs.keys().filter(|_| edit.goes_back()));
+        if !named && on(Safeguard::PolicyForRowsReadAgain) {
+            return Err(Breach::EditPolicies);
+        }
+        for (output, policy) in &edit.outputs {
+            if *policy == EditPolicy::NewPath {
+                self.leave(output);
+            }
+        }
         Ok(())
+    }
+
+    /// The output continues under another path: nobody works until a term has one.
+    fn leave(&mut self, output: &OutputName) {
+        if let Some(path) = self.outputs.get(output) {
+            self.foreign_outputs.insert(path.clone());
+        }
     }
 
     pub(super) fn truncate(&mut self, seq: Seq, entry: &Entry, truncate: &Truncate) -> Result<(), Breach> {

@@ -35,6 +35,8 @@ use crate::task::Task;
 pub struct Fold {
     /// The slot after the last one folded.
     next: Seq,
+    /// Slots in a segment; `None` for an empty log.
+    segment_slots: Option<u64>,
     /// Whose job it is; `None` for an empty log.
     home: Option<HomeState>,
     /// Uids of StreamingJob objects that were replaced and never return.
@@ -80,6 +82,7 @@ impl Fold {
     pub fn empty() -> Self {
         Self {
             next: Seq::ZERO,
+            segment_slots: None,
             home: None,
             replaced: BTreeSet::new(),
             term: None,

@@ -7,7 +7,8 @@ use crate::fold::{
     TermState,
 };
 use crate::ids::{Attempt, Incarnation, Ordinal, OutputName, Partition, Seq};
-use crate::record::{Counters, Publishing, StateRef};
+use crate::limits::Limits;
+use crate::record::{Counters, FormatError, Publishing, StateRef};
 use crate::staged::StagedName;
 use crate::task::Task;
 
@@ -15,6 +16,16 @@ impl Fold {
     /// The slot after the last one folded: where the next record would go.
     pub fn next(&self) -> Seq {
         self.next
+    }
+
+    /// Whether the log's segments are those that this process counts by.
+    pub(crate) fn check_segments(&self, limits: &Limits) -> Result<(), FormatError> {
+        match self.segment_slots {
+            Some(found) if found != limits.segment_slots => {
+                Err(FormatError::Segments { found, ours: limits.segment_slots })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whose job it is; `None` for an empty log.

@@ -84,6 +84,8 @@ pub enum Breach {
     PublishOrder { seq: Seq, output: OutputName, first: Seq },
     #[error("incarnation {incarnation} may not note record {seq} as published to {output}")]
     NotPublisher { seq: Seq, output: OutputName, incarnation: Incarnation },
+    #[error("{task} is moved on beyond the ends of the bounded read, or after it was complete")]
+    BeyondPlan { task: Task },
     #[error("a bounded read is planned already")]
     PlannedTwice,
     #[error("the bounded read is not done: {why}")]
@@ -96,6 +98,8 @@ pub enum Breach {
     RewindTarget,
     #[error("an edit moves {partition}, which the log does not know")]
     UnknownPartition { partition: Partition },
+    #[error("an edit has rows read again and says not for every output what becomes of them, or says it for nothing")]
+    EditPolicies,
     #[error("a truncation goes back, or beyond its own record")]
     TruncateRange,
 }

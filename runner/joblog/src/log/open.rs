@@ -88,9 +88,10 @@ impl JobLog {
                 Err(error) => self.back_off(&mut tries, error).await?,
             }
         };
-        let snapshot = Snapshot::decode(&key, &bytes).map_err(Damage::from)?;
+        let fold = Snapshot::decode(&key, &bytes).map_err(Damage::from)?.into_fold();
+        fold.check_segments(&self.limits).map_err(Damage::from)?;
         self.newest_snapshot = Some(through);
-        Ok(Some(snapshot.into_fold()))
+        Ok(Some(fold))
     }
 
     pub(super) async fn list_snapshots(&self) -> Result<Vec<String>, LogError> {

@@ -1,6 +1,6 @@
 //! A decided epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -203,6 +203,21 @@ impl Range {
     /// The offsets from `from` up to and without `to`.
     pub fn new(from: i64, to: i64) -> Self {
         Self { from: Offset(from), to: Offset(to) }
+    }
+}
+
+impl Commit {
+    /// The tasks that it moves on: of what it works on, and of partitions with offsets that it passes over.
+    pub(crate) fn advances(&self) -> BTreeSet<Task> {
+        let losses = self.data_loss.iter().map(|loss| Task::Partition(loss.partition.clone()));
+        self.works_on().chain(losses).collect()
+    }
+
+    /// The tasks of partitions that it reads or whose watermark it raises, and of state.
+    pub(crate) fn works_on(&self) -> impl Iterator<Item = Task> {
+        let partitions = self.ranges.keys().chain(self.watermarks.keys());
+        let states = self.state.iter().map(|state| state.task.clone());
+        partitions.cloned().map(Task::Partition).chain(states)
     }
 }
 

@@ -152,6 +152,27 @@ pub struct Retracted {
 pub struct Edit {
     /// The moves, by partition.
     pub offsets: BTreeMap<Partition, Shift>,
+    /// What becomes of the rows that are read again, for every output of the term; empty if every offset goes forward.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<OutputName, EditPolicy>,
+}
+
+/// What becomes of the rows that an output has already and that an edit has read again. They cannot be retracted: a file
+/// holds rows of several partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EditPolicy {
+    /// They stay; the output continues under another path. Until a term says which, nobody works.
+    NewPath,
+    /// They stay, and will be published once more. The user typed their consent.
+    Duplicate,
+}
+
+impl Edit {
+    /// True if a partition goes back, so that rows are read again.
+    pub fn goes_back(&self) -> bool {
+        self.offsets.values().any(|shift| shift.to < shift.from)
+    }
 }
 
 /// One offset moved by hand.

@@ -1,7 +1,8 @@
 //! The format of a slot: what a record says.
 //!
 //! JSON, so that a person can read it with `cat`. Field names are camelCase. An unknown field is an error: a runner that
-//! skipped what a newer version wrote could break an invariant that the field carries.
+//! skipped what a newer version wrote could break an invariant that the field carries. Hence whoever adds a field, a body or
+//! a variant, also an optional one, raises [`FORMAT`]; a version reads every format up to its own and writes its own.
 
 mod commit;
 mod manage;
@@ -14,8 +15,8 @@ pub use self::commit::{
     StateRef,
 };
 pub use self::manage::{
-    Complete, Edit, Hold, Moved, Plan, Position, Published, PublishedFile, Release, Retracted, Rewind, RewindPolicy,
-    RewindTarget, Savepoint, SavepointAction, Shift, SkipPublish, Truncate,
+    Complete, Edit, EditPolicy, Hold, Moved, Plan, Position, Published, PublishedFile, Release, Retracted, Rewind,
+    RewindPolicy, RewindTarget, Savepoint, SavepointAction, Shift, SkipPublish, Truncate,
 };
 use crate::ids::{
     Attempt, Generation, Incarnation, JobUid, Millis, Offset, Ordinal, OutputName, Partition, Rank, Revision, Seq,
@@ -125,6 +126,8 @@ pub struct Init {
     pub home: Home,
     /// The checkpoint location as its user wrote it, to tell a copied log from the original.
     pub location: String,
+    /// Slots in a segment. Every process on the log must count the same, or it would look for the wrong seal.
+    pub segment_slots: u64,
 }
 
 /// The job has another home from here on; the one before never returns.
@@ -211,6 +214,14 @@ pub enum FormatError {
         /// Its format.
         found: u32,
     },
+    /// Its segments are of another size than this version's.
+    #[error("the job log has {found} slots to a segment, this version {ours}: run the version that began it")]
+    Segments {
+        /// What its first record says.
+        found: u64,
+        /// What this process counts by.
+        ours: u64,
+    },
     /// Not what any version writes.
     #[error("{key} cannot be read: {reason}")]
     Unreadable {
@@ -284,7 +295,7 @@ pub(crate) fn encode<T: Serialize>(value: &T, key: &str) -> Result<Bytes, Format
     Ok(bytes.into())
 }
 
-/// Looks at the format's number first: a newer format is allowed to look like anything else.
+/// Looks at the format's number first: a newer format may be any other JSON object with such a number.
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, FormatError> {
     let unreadable =
         |error: serde_json::Error| FormatError::Unreadable { key: key.to_owned(), reason: error.to_string() };

@@ -1,6 +1,7 @@
 //! Snapshots, seals and deletion, and the zombies that come back after them.
 
 use super::*;
+use crate::decide::ClaimDecision;
 use crate::gc::{Sweep, SweepAction};
 use crate::log::Maintained;
 use crate::paths::{self, Segment};
@@ -70,20 +71,72 @@ fn without_the_check_a_zombie_would_believe_its_win() {
     assert!(matches!(outcome, Appended::Won(_)), "{outcome:?}");
 }
 
+/// Ordinal 1, which slept while its log was collected, and in the first deleted slot that it will read the claim of a dead
+/// process of higher rank on its ordinal, which came late.
+async fn slept_and_replaced_by_litter() -> (MemoryStore, Runner) {
+    let memory = MemoryStore::new();
+    let (mut zero, one) = two_ordinals(&memory).await;
+    let mut dead = Runner::open(&memory, 9).await;
+    dead.ordinal = Ordinal(1);
+    dead.parallelism = 2;
+    dead.store.set_faults(Faults::script([Fault::Delayed(100)].into_iter().chain([Fault::NotSent; 4])));
+    let request = dead.request(dead.log.fold(), false);
+    let claimed = dead.log.append(|view| match claim(view, &request) {
+        ClaimDecision::Propose { proposal, .. } => Compose::Propose(proposal),
+        other => Compose::Decline(other),
+    });
+    assert!(claimed.await.unwrap_err().is_transient());
+    assert_eq!(dead.log.fold().next(), one.log.fold().next());
+    for _ in 0..20 {
+        let number = (0..4).find(|number| zero.owned().contains(&reads(*number))).unwrap();
+        let mut commit = zero.epoch(number, 1);
+        commit.published = decided_by(&zero);
+        won(zero.commit(&commit).await);
+        let _ = zero.log.maintain().await.unwrap();
+    }
+    dead.store.deliver_delayed().await;
+    assert!(memory.objects().contains_key(&paths::slot(one.log.fold().next())));
+    (memory, one)
+}
+
 #[tokio::test]
 async fn a_reader_of_litter_finds_out_before_it_acts() {
-    let memory = MemoryStore::new();
-    let mut slow = Runner::begun(&memory, 1).await;
-    // What some command that came back from the dead wrote after slot 0.
-    let saved = Savepoint { name: "litter".into(), action: SavepointAction::Create };
-    let litter = slow.log.view().propose(Body::Savepoint(saved)).into_slot(incarnation(9), Attempt(1), Millis(0));
-    let litter = litter.encode("litter").unwrap();
-    let mut current = Runner::begun(&memory, 2).await;
-    run_to(&mut current, 30).await;
-    put(&memory, &paths::slot(Seq(1)), litter).await;
-    assert_eq!(slow.catch_up().await, 1, "litter looks like a record while the reader stays in its segment");
-    let epoch = slow.epoch(0, 5);
-    assert_eq!(slow.commit(&epoch).await, Appended::Void);
+    let (_memory, mut one) = slept_and_replaced_by_litter().await;
+    assert_eq!(one.log.catch_up().await.unwrap(), CaughtUp::Void);
+    assert_eq!(one.log.reopen().await.unwrap(), None);
+    assert_eq!(one.log.view().superseded(), None);
+    let number = (0..4).find(|number| one.owned().contains(&reads(*number))).unwrap();
+    one.committed(number, 5).await;
+}
+
+#[tokio::test]
+async fn nothing_is_declined_because_of_litter() {
+    let (_memory, mut one) = slept_and_replaced_by_litter().await;
+    let number = (0..4).find(|number| one.owned().contains(&reads(*number))).unwrap();
+    let epoch = one.epoch(number, 5);
+    assert_eq!(one.commit(&epoch).await, Appended::Void, "its put meets the litter");
+    assert_eq!(one.log.reopen().await.unwrap(), None);
+    won(one.commit(&epoch).await);
+}
+
+#[test]
+fn without_the_check_litter_would_stop_a_runner_for_good() {
+    let superseded = without(Some(Safeguard::CheckBeforeActing), || {
+        block_on(async {
+            let (_memory, mut one) = slept_and_replaced_by_litter().await;
+            one.catch_up().await;
+            one.log.view().superseded()
+        })
+    });
+    assert!(superseded.is_some());
+}
+
+#[tokio::test]
+async fn what_was_read_before_the_store_failed_is_checked_by_the_next_call() {
+    let (_memory, mut one) = slept_and_replaced_by_litter().await;
+    one.store.set_faults(Faults::script([Fault::None; 4].into_iter().chain([Fault::NotSent; 4])));
+    assert!(one.log.catch_up().await.unwrap_err().is_transient());
+    assert_eq!(one.log.catch_up().await.unwrap(), CaughtUp::Void);
 }
 
 #[tokio::test]
@@ -175,6 +228,46 @@ fn without_looking_for_what_is_needed_it_would_take_its_record_for_undecided() {
         without(Some(Safeguard::NeededIsDecided), || block_on(async { slept_and_replaced().await }));
     assert_eq!(earlier, None);
     assert!(fold.refers_to(epoch.intents[&orders()].staged().next().unwrap()));
+}
+
+/// A commit whose outcome is unknown and that was decided, while its slot is deleted and taken again by a hold that came
+/// late: where the commit landed, and what reopening the log says about it.
+async fn decided_and_taken_again() -> (Seq, Option<Won>) {
+    let memory = MemoryStore::new();
+    let (mut zero, mut one) = two_ordinals(&memory).await;
+    let owned = |runner: &Runner| (0..4).find(|number| runner.owned().contains(&reads(*number))).unwrap();
+    let epoch = one.epoch(owned(&one), 10);
+    one.store.set_faults(Faults::script([Fault::LostReply].into_iter().chain([Fault::NotSent; 4])));
+    assert!(one.try_commit(&epoch).await.unwrap_err().is_transient());
+    let landed = one.log.fold().next();
+    let late = one.log.view().propose(Body::Hold(Hold { reason: "late".into() }));
+    let late = late.into_slot(incarnation(9), Attempt(1), Millis(0)).encode("late").unwrap();
+    zero.catch_up().await;
+    for _ in 0..20 {
+        let mut commit = zero.epoch(owned(&zero), 1);
+        commit.published = decided_by(&zero);
+        won(zero.commit(&commit).await);
+        let _ = zero.log.maintain().await.unwrap();
+    }
+    assert!(!memory.objects().contains_key(&paths::slot(landed)));
+    put(&memory, &paths::slot(landed), late).await;
+    match one.commit(&epoch).await {
+        Appended::Void => (landed, one.log.reopen().await.unwrap()),
+        _ => (landed, None),
+    }
+}
+
+#[tokio::test]
+async fn anothers_record_in_a_slot_of_unknown_outcome_may_be_litter_over_a_decided_one() {
+    let (landed, earlier) = decided_and_taken_again().await;
+    assert_eq!(earlier.expect("or its author takes a decided record for lost").seq(), landed);
+}
+
+#[test]
+fn without_checking_the_slot_it_would_give_a_decided_record_up() {
+    let removed = Some(Safeguard::CheckWhenBeaten);
+    let (_, earlier) = without(removed, || block_on(decided_and_taken_again()));
+    assert_eq!(earlier, None);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::decide::ClaimDecision;
 use crate::safeguard::{Safeguard, without};
+use crate::store::Fault;
 
 #[tokio::test]
 async fn a_start_writes_home_term_and_claim_in_one_record() {
@@ -83,6 +84,52 @@ async fn outside_a_cluster_each_start_takes_the_highest_rank_plus_one() {
         won(runner.begin().await);
         assert_eq!(runner.log.view().seat.unwrap().rank.pod, number as u64 - 1);
     }
+}
+
+/// A process outside a cluster whose first claim was decided and superseded, as it finds the log when it wakes: it knows
+/// neither. What it then says about claiming.
+async fn claimed_slept_and_superseded() -> Begin {
+    let memory = MemoryStore::new();
+    Runner::begun(&memory, 1).await;
+    let mut slept = Runner::open(&memory, 2).await;
+    slept.pod = None;
+    slept.store.set_faults(Faults::script([Fault::LostReply].into_iter().chain([Fault::NotSent; 4])));
+    let decide = slept.decider();
+    let claimed = slept.log.append(|view| match decide.decide_begin(view) {
+        Begin::Propose { proposal, .. } => Compose::Propose(proposal),
+        other => Compose::Decline(other),
+    });
+    assert!(claimed.await.unwrap_err().is_transient());
+    let mut successor = Runner::open(&memory, 3).await;
+    successor.pod = None;
+    won(successor.begin().await);
+    for _ in 0..20 {
+        let mut epoch = successor.epoch(0, 1);
+        epoch.published =
+            successor.log.fold().pending().keys().map(|seq| Note { seq: *seq, output: orders() }).collect();
+        won(successor.commit(&epoch).await);
+        let _ = successor.log.maintain().await.unwrap();
+    }
+    assert_eq!(slept.begin().await, Appended::Void);
+    assert_eq!(slept.log.reopen().await.unwrap(), None);
+    assert_eq!(slept.log.view().seat, None);
+    match slept.begin().await {
+        Appended::Won(_) => Begin::Claim(ClaimDecision::Nothing { waiting: Vec::new() }),
+        other => declined(other),
+    }
+}
+
+#[tokio::test]
+async fn a_rank_is_taken_once_although_nobody_knows_what_became_of_the_claim() {
+    let said = claimed_slept_and_superseded().await;
+    assert!(matches!(said, Begin::Claim(ClaimDecision::Superseded(_))), "{said:?}");
+}
+
+#[test]
+fn without_a_rank_taken_once_two_processes_would_leapfrog() {
+    let removed = Some(Safeguard::OneRank);
+    let said = without(removed, || block_on(claimed_slept_and_superseded()));
+    assert!(!matches!(said, Begin::Claim(ClaimDecision::Superseded(_))), "{said:?}");
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ fn division() -> serde_json::Value {
     serde_json::to_value(placed).unwrap()
 }
 
-/// One runner's bounded read, a rewind and an edit by a command, then a recreated job that truncates and rescales.
+/// One runner's bounded read, a rewind and an edit by a command, then a recreated job that truncates and rescales twice.
 async fn every_kind() -> MemoryStore {
     let memory = MemoryStore::new();
     let mut runner = Runner::begun(&memory, 1).await;
@@ -61,7 +61,10 @@ async fn every_kind() -> MemoryStore {
         _ => None,
     })
     .await;
-    runner.committed(0, 5).await;
+    let mut epoch = runner.epoch(0, 5);
+    let (before, after) = (Some(Millis(1_767_225_600_000)), Some(Millis(1_767_225_660_000)));
+    epoch.watermarks.insert(partition(0), PartitionWatermark { before, after, was_idle: true, idle: false });
+    won(runner.commit(&epoch).await);
     let Intents::Console { blob } = runner.rows_to_show() else { panic!("a blob is shown") };
     let kinds =
         [Intents::Console { blob: blob.clone() }, Intents::Kafka { blob: blob.clone() }, Intents::Delta { blob }];
@@ -74,12 +77,16 @@ async fn every_kind() -> MemoryStore {
     let mut recreated = Runner::open(&memory, 3).await;
     recreated.home.kubernetes_uid = Some("uid-2".into());
     recreated.pod = Some(0);
+    recreated.outputs.insert(orders(), "s3://lake/orders-again".into());
     won(recreated.begin().await);
     propose(&mut recreated, |view| crate::gc::truncate(view, Seq(8), Seq(0), &SMALL)).await;
     recreated.parallelism = 2;
     won(recreated.new_term().await);
     let kept = (0..4).find(|n| crate::owner(&reads(*n), Parallelism::new(2).unwrap()) == Ordinal(0)).unwrap();
     recreated.committed(kept, 1).await;
+    recreated.parallelism = 1;
+    won(recreated.new_term().await);
+    won(recreated.claim(false).await);
     memory
 }
 
@@ -96,6 +103,12 @@ async fn bounded_read(runner: &mut Runner) {
     won(runner.note(&[Note { seq, output: orders() }]).await);
     propose(runner, |view| match complete(view, &revision) {
         CompleteDecision::Propose(proposal) => Some(proposal),
+        _ => None,
+    })
+    .await;
+    let ends = BTreeMap::from([(partition(0), Offset(15))]);
+    propose(runner, |view| match plan(view, &revision, &ends, true) {
+        PlanDecision::Propose(proposal) => Some(proposal),
         _ => None,
     })
     .await;
@@ -153,8 +166,9 @@ async fn commands(command: &mut Runner) {
     .await;
     propose(command, |view| retracted(view, &[Note { seq: rewound, output: orders() }])).await;
     propose(command, held).await;
-    let offsets = [(partition(2), Offset(7))].into();
-    propose(command, |view| match edit(view, &offsets) {
+    let offsets = [(partition(1), Offset(30)), (partition(2), Offset(7))].into();
+    let policies = [(orders(), Policy::NewPath), (screen(), Policy::Duplicate)].into();
+    propose(command, |view| match edit(view, &offsets, &policies) {
         EditDecision::Propose(proposal) => Some(proposal),
         _ => None,
     })

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::decide::{StartDecision, StartRefusal, TermDecision, TermRefusal, start};
+use crate::history::Past;
 
 async fn refused(runner: &mut Runner) -> StartRefusal {
     match declined(runner.begin().await) {
@@ -59,7 +60,8 @@ async fn another_home_is_refused_until_it_takes_over() {
 #[tokio::test]
 async fn a_copied_checkpoint_is_refused_until_it_is_forked_and_then_writes_elsewhere() {
     let memory = MemoryStore::new();
-    let original = Runner::begun(&memory, 1).await;
+    let mut original = Runner::begun(&memory, 1).await;
+    original.committed(0, 10).await;
     let job = original.log.fold().home().unwrap().job;
     let copy = Runner::open(&memory, 2).await;
     let elsewhere = Start { location: "s3://lake/copy".into(), ..copy.start() };
@@ -83,6 +85,16 @@ async fn a_copied_checkpoint_is_refused_until_it_is_forked_and_then_writes_elsew
         .await;
     won(appended);
     assert_ne!(copy.log.fold().home().unwrap().job, job);
+    // Its rewinds take back what it published itself, and nothing of the original's.
+    let own = copy.committed(0, 5).await;
+    let target = RewindTarget::Seq(Seq(0));
+    let records = copy.log.records(Seq(1)).await.unwrap();
+    let past = Past::read(copy.log.fold(), &target, &records).unwrap();
+    assert!(records.iter().flat_map(|(_, slot)| slot.commits()).count() == 2);
+    let files = past.retractable(&orders()).unwrap();
+    let staged: Vec<&str> = files.iter().map(|file| file.staged.as_str()).collect();
+    let pending = &copy.log.fold().pending()[&own][&orders()];
+    assert_eq!(staged, pending.intents.staged().collect::<Vec<_>>());
     assert_eq!(fold_all(&memory).unwrap(), *copy.log.fold());
 }
 

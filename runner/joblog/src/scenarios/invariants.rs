@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fold::Breach;
+use crate::safeguard::{Safeguard, without};
 
 /// A log with one runner, two commits and something pending on both outputs.
 async fn world() -> (Fold, Runner) {
@@ -141,6 +142,41 @@ async fn invariant_2_only_the_owner_in_the_current_term_advances_a_task() {
 }
 
 #[tokio::test]
+async fn invariant_2_whatever_moves_a_task_on_that_the_term_gave_to_others_releases_it() {
+    let (fold, mut runner) = world().await;
+    let parallelism = Parallelism::new(2).unwrap();
+    let term = Term { generation: Generation(2), revision: "r1".into(), parallelism, outputs: BTreeMap::new() };
+    let mut new_term = entry(&runner, Body::Term(term));
+    new_term.generation = Some(Generation(2));
+    let moved = (1..4).find(|n| crate::owner(&reads(*n), parallelism) == Ordinal(1)).unwrap();
+    let loss = DataLoss {
+        partition: partition(moved),
+        expected: Offset(0),
+        resumed: Offset(5),
+        topic_id: None,
+        reason: "retention".into(),
+    };
+    let watermark = PartitionWatermark { before: None, after: Some(Millis(7)), was_idle: false, idle: false };
+    let key = crate::paths::state(&runner.staged_name().to_string());
+    let epochs = [
+        Commit { data_loss: vec![loss], ..Commit::default() },
+        Commit { watermarks: [(partition(moved), watermark)].into(), ..Commit::default() },
+        Commit { state: vec![StateRef { task: reads(moved), key, bytes: 1, base: true }], ..Commit::default() },
+    ];
+    for mut epoch in epochs {
+        let mut record = entry(&runner, commit_body(epoch.clone()));
+        record.generation = Some(Generation(2));
+        let found = breach(&fold, vec![new_term.clone(), record.clone()]);
+        assert!(matches!(found, Some(Breach::NotReleased { .. })), "{found:?}");
+        let records = vec![new_term.clone(), record.clone()];
+        assert_eq!(without(Some(Safeguard::ReleasedWithIt), || breach(&fold, records)), None);
+        epoch.released = vec![reads(moved)];
+        record.body = commit_body(epoch);
+        assert_eq!(breach(&fold, vec![new_term.clone(), record]), None);
+    }
+}
+
+#[tokio::test]
 async fn invariant_2_claims_keep_to_rank_division_and_start() {
     let (fold, runner) = world().await;
     let rank = runner.log.view().seat.unwrap().rank;
@@ -183,7 +219,7 @@ async fn invariant_3_slots_have_no_gaps_and_no_attempt_is_decided_twice() {
     let Entry { writer, generation, at, .. } = record.entries[0].clone();
     let again = Entry { writer, generation, at, body: Body::Published(Published { notes: Vec::new() }) };
     assert!(matches!(breach(&decided, vec![again]), Some(Breach::AttemptTwice { .. })));
-    let init = Init { job: JobUid(incarnation(1).0), home: home(), location: String::new() };
+    let init = Init { job: JobUid(incarnation(1).0), home: home(), location: String::new(), segment_slots: 4 };
     assert!(matches!(breach(&fold, vec![entry(&runner, Body::Init(init))]), Some(Breach::InitElsewhere)));
     assert!(matches!(
         breach(&Fold::empty(), vec![entry(&runner, Body::Release(Release {}))]),
@@ -211,7 +247,11 @@ async fn records_of_a_bounded_read_and_of_commands_keep_their_rules() {
     let check = |body: Body| breach(&fold, vec![entry(&runner, body)]);
     assert!(matches!(check(Body::Complete(Complete {})), Some(Breach::NotComplete { .. })));
     assert!(matches!(check(Body::Release(Release {})), Some(Breach::NotHeld)));
-    assert!(matches!(check(Body::Edit(Edit { offsets: BTreeMap::new() })), Some(Breach::NotHolder { .. })));
+    let edit = |to, outputs| {
+        let shift = Shift { from: Offset(20), to: Offset(to) };
+        Body::Edit(Edit { offsets: [(partition(0), shift)].into(), outputs })
+    };
+    assert!(matches!(check(edit(40, BTreeMap::new())), Some(Breach::NotHolder { .. })));
     let truncate = Truncate { below: Seq(99), collected: Seq(0) };
     assert!(matches!(check(Body::Truncate(truncate)), Some(Breach::TruncateRange)));
     let delete = Savepoint { name: "none".into(), action: SavepointAction::Delete };
@@ -220,6 +260,18 @@ async fn records_of_a_bounded_read_and_of_commands_keep_their_rules() {
     let rewind = |positions| Rewind { target: RewindTarget::Seq(Seq(0)), positions, outputs: BTreeMap::new() };
     let undrained = entry(&runner, Body::Rewind(rewind(BTreeMap::new())));
     assert!(matches!(breach(&fold, vec![hold.clone(), undrained]), Some(Breach::NotDrained { .. })));
+    let policies: BTreeMap<_, _> = [(orders(), EditPolicy::Duplicate), (screen(), EditPolicy::Duplicate)].into();
+    let one: BTreeMap<_, _> = [(orders(), EditPolicy::Duplicate)].into();
+    let notes = |seq| [orders(), screen()].map(|output| Note { seq: Seq(seq), output });
+    let drained = Body::Published(Published { notes: [notes(1), notes(2)].concat() });
+    let edited = |to, outputs| {
+        breach(&fold, vec![hold.clone(), entry(&runner, drained.clone()), entry(&runner, edit(to, outputs))])
+    };
+    assert_eq!(edited(40, BTreeMap::new()), None);
+    assert_eq!(edited(5, policies.clone()), None);
+    for (to, outputs) in [(5, BTreeMap::new()), (5, one), (40, policies)] {
+        assert_eq!(edited(to, outputs), Some(Breach::EditPolicies));
+    }
     let ends = Plan { ends: [(partition(0), Offset(1))].into() };
     let plan = entry(&runner, Body::Plan(ends));
     assert!(matches!(breach(&fold, vec![plan.clone(), plan]), Some(Breach::PlannedTwice)));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::decide::*;
 use crate::history::{Past, PastError, since};
+use crate::safeguard::{Safeguard, without};
 
 async fn held(command: &mut Runner) -> Appended<HoldDecision> {
     command
@@ -130,7 +131,7 @@ async fn a_rewind_to_a_record_undoes_what_came_after_it_also_across_rewinds_and_
         drain(&mut command).await;
         if round == 1 {
             let offsets = [(partition(0), Offset(3))].into();
-            let edited = command.append(|view| match edit(view, &offsets) {
+            let edited = command.append(|view| match edit(view, &offsets, &BTreeMap::new()) {
                 EditDecision::Propose(proposal) => Err(proposal),
                 other => Ok(other),
             });
@@ -184,6 +185,68 @@ async fn a_rewind_beyond_what_is_kept_is_refused_and_a_savepoint_still_works() {
     });
     won(appended.await);
     assert_eq!(command.log.fold().partition(&partition(0)).unwrap().offset, Offset(10));
+}
+
+/// A job that committed ten rows, and a command that holds its log and has published them.
+async fn held_and_drained(memory: &MemoryStore) -> (Runner, Runner) {
+    let mut runner = Runner::begun(memory, 1).await;
+    runner.committed(0, 10).await;
+    let mut command = Runner::open(memory, 2).await;
+    won(held(&mut command).await);
+    drain(&mut command).await;
+    (runner, command)
+}
+
+#[tokio::test]
+async fn an_edit_that_has_rows_read_again_needs_a_policy_for_every_output() {
+    let memory = MemoryStore::new();
+    let (_, mut command) = held_and_drained(&memory).await;
+    let back = [(partition(0), Offset(4))].into();
+    let view = command.log.view();
+    let both: BTreeSet<OutputName> = [orders(), screen()].into();
+    assert_eq!(edit(&view, &back, &BTreeMap::new()), EditDecision::PolicyMissing { outputs: both });
+    let mut policies: BTreeMap<_, _> = [(orders(), Policy::Retract), (screen(), Policy::Duplicate)].into();
+    let stuck = EditDecision::NotRetractable { outputs: [orders()].into() };
+    assert_eq!(edit(&view, &back, &policies), stuck);
+    let silent = without(Some(Safeguard::PolicyForRowsReadAgain), || edit(&view, &back, &BTreeMap::new()));
+    assert!(matches!(silent, EditDecision::Propose(_)), "{silent:?}");
+
+    // Forwards nothing is read again, and a policy would say nothing.
+    let forth = [(partition(0), Offset(40))].into();
+    let EditDecision::Propose(proposal) = edit(&view, &forth, &policies) else { panic!("not proposed") };
+    let Some(Body::Edit(forth)) = proposal.bodies().next() else { panic!("no edit") };
+    assert!(forth.outputs.is_empty());
+
+    policies.insert(orders(), Policy::Duplicate);
+    let edited = command.append(|view| match edit(view, &back, &policies) {
+        EditDecision::Propose(proposal) => Err(proposal),
+        other => Ok(other),
+    });
+    won(edited.await);
+    let mut runner = Runner::begun(&memory, 3).await;
+    assert_eq!(runner.log.fold().partition(&partition(0)).unwrap().offset, Offset(4));
+    runner.committed(0, 6).await;
+}
+
+#[tokio::test]
+async fn after_an_edit_with_a_new_path_nobody_works_until_a_term_has_one() {
+    let memory = MemoryStore::new();
+    let (mut runner, mut command) = held_and_drained(&memory).await;
+    let back = [(partition(0), Offset(4))].into();
+    let policies = [(orders(), Policy::NewPath), (screen(), Policy::Duplicate)].into();
+    let edited = command.append(|view| match edit(view, &back, &policies) {
+        EditDecision::Propose(proposal) => Err(proposal),
+        other => Ok(other),
+    });
+    won(edited.await);
+    runner.catch_up().await;
+    assert!(matches!(declined(runner.claim(true).await), ClaimDecision::StaleTerm(Some(_))));
+    let mut moved = Runner::open(&memory, 3).await;
+    moved.revision = "r2".into();
+    moved.outputs.insert(orders(), "s3://lake/orders-again".into());
+    won(moved.begin().await);
+    moved.committed(0, 10).await;
+    assert_eq!(fold_all(&memory).unwrap(), *moved.log.fold());
 }
 
 #[tokio::test]
@@ -242,6 +305,46 @@ async fn nobody_goes_to_a_point_whose_rows_a_rewind_took_back() {
     runner.catch_up().await;
     assert_eq!(runner.log.fold().savepoints().keys().collect::<Vec<_>>(), ["early"]);
     assert_eq!(runner.log.fold().partition(&partition(0)).unwrap().offset, Offset(10));
+}
+
+#[tokio::test]
+async fn nobody_goes_back_to_offsets_of_a_topic_that_is_another_now() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let before = runner.committed(0, 10).await;
+    won(saved(&mut runner, "before").await);
+    let loss = DataLoss {
+        partition: partition(0),
+        expected: Offset(10),
+        resumed: Offset(3),
+        topic_id: Some("topic-2".into()),
+        reason: "created again".into(),
+    };
+    let created = won(runner.commit(&Commit { data_loss: vec![loss], ..Commit::default() }).await).seq();
+    runner.committed(0, 20).await;
+    let mut command = Runner::open(&memory, 2).await;
+    won(held(&mut command).await);
+    drain(&mut command).await;
+    let another = RewindDecision::TopicRecreated { partitions: [partition(0)].into() };
+    for target in [RewindTarget::Seq(before), RewindTarget::Savepoint("before".into())] {
+        assert_eq!(declined(rewound(&mut command, target, Some(Policy::Retract)).await), another);
+    }
+    // Nor does a record that says so, of a faulty writer, or by a savepoint whose records are deleted.
+    let target = RewindTarget::Savepoint("before".into());
+    let past = Past::read(command.log.fold(), &target, &[]).unwrap();
+    assert_eq!(past.recreated, [partition(0)].into());
+    let policies = [(orders(), Policy::Duplicate), (screen(), Policy::Duplicate)].into();
+    let request = RewindRequest { target, past, policies };
+    let view = command.log.view();
+    let forged = without(Some(Safeguard::SameTopic), || match rewind(&view, &request) {
+        RewindDecision::Propose(proposal) => proposal.into_slot(command.incarnation, Attempt(99), Millis(0)),
+        other => panic!("{other:?}"),
+    });
+    let breach = view.fold.with(view.fold.next(), &forged).unwrap_err().breach;
+    assert_eq!(breach, crate::fold::Breach::RewindTarget);
+    // In the topic that is there now one goes where one likes.
+    won(rewound(&mut command, RewindTarget::Seq(created), Some(Policy::Retract)).await);
+    assert_eq!(command.log.fold().partition(&partition(0)).unwrap().offset, Offset(3));
 }
 
 #[tokio::test]

@@ -39,11 +39,24 @@ async fn a_look_at_an_idle_log_costs_one_get() {
 }
 
 #[tokio::test]
+async fn what_others_wrote_costs_one_head_more() {
+    let memory = MemoryStore::new();
+    let (mut zero, mut one) = two_ordinals(&memory).await;
+    let number = (0..4).find(|number| one.owned().contains(&reads(*number))).unwrap();
+    one.committed(number, 1).await;
+    count(&zero);
+    assert_eq!(zero.catch_up().await, 1);
+    assert_eq!(count(&zero)["head"], 1);
+    assert_eq!(zero.catch_up().await, 0);
+    assert_eq!(count(&zero), [("get", 1)].into(), "and nothing once it was checked");
+}
+
+#[tokio::test]
 async fn a_collision_costs_one_get_and_one_more_put() {
     let memory = MemoryStore::new();
     let mut runner = Runner::open_with(&memory, 1, Faults::script([]), Limits::STANDARD).await;
     won(runner.begin().await);
-    let mut other = Runner::open(&memory, 9).await;
+    let mut other = Runner::open_with(&memory, 9, Faults::script([]), Limits::STANDARD).await;
     won(other
         .append(|view| match crate::decide::savepoint(view, "here") {
             crate::decide::SavepointDecision::Propose(proposal) => Err(proposal),

@@ -1,6 +1,9 @@
 //! Replies that are lost, late or wrong, and futures that are dropped.
 
 use super::*;
+use crate::decide::{StartDecision, start};
+use crate::paths::Segment;
+use crate::replica::{Action, Observation, Progress, Replica};
 use crate::safeguard::{Safeguard, without};
 use crate::store::Fault;
 
@@ -96,6 +99,34 @@ async fn a_slot_with_our_attempt_is_our_own_win_and_another_one_is_not() {
     let decision = declined(runner.commit(&epoch).await);
     assert!(matches!(decision, CommitDecision::Superseded(_)), "{decision:?}");
     assert!(!runner.log.in_flight());
+}
+
+/// Who is told that another's record has the slot: the author of one that was put that often, of which only the last reply
+/// came.
+fn another_has_the_slot(puts: u32) -> (Progress, Action) {
+    let memory = MemoryStore::new();
+    let runner = block_on(Runner::open(&memory, 1));
+    let proposal = |view: &View<'_>| match start(view, &runner.start()) {
+        StartDecision::Propose(proposal) => proposal,
+        other => panic!("{other:?}"),
+    };
+    let mut replica = Replica::new(incarnation(1), SMALL, Fold::empty());
+    let another = proposal(&replica.view()).into_slot(incarnation(9), Attempt(1), Millis(0));
+    replica.propose(proposal(&replica.view()), Millis(0)).unwrap();
+    for _ in 0..puts {
+        assert!(matches!(replica.action(), Action::Put { .. }));
+        replica.sending();
+    }
+    assert_eq!(replica.observe(Observation::Exists), Progress::Continue);
+    let progress = replica.observe(Observation::Slot(Box::new(another)));
+    (progress, replica.action())
+}
+
+#[test]
+fn a_put_whose_reply_nobody_waited_for_may_have_arrived() {
+    assert_eq!(another_has_the_slot(1), (Progress::Beaten, Action::Idle));
+    let check = Action::CheckSeal { segment: Segment(0) };
+    assert_eq!(another_has_the_slot(2), (Progress::Continue, check));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod destroy;
 mod edit_offsets;
 mod ls;
+mod policies;
 mod release;
 mod rewind;
 mod savepoint;

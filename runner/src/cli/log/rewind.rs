@@ -1,15 +1,13 @@
 //! `millrace log rewind`: back to an earlier point.
 
-use std::collections::BTreeMap;
-
 use chrono::DateTime;
 use clap::{ArgGroup, Args};
-use millrace_joblog::decide::Policy;
 
+use super::policies::PolicyArgs;
 use super::{JobArgs, reason};
 use crate::cli::{print, say};
 use crate::failure::Failure;
-use crate::ids::{Millis, OutputName, Seq};
+use crate::ids::{Millis, Seq};
 use crate::logtool::rewind::{Target, Wanted};
 
 /// Arguments of `millrace log rewind`.
@@ -27,12 +25,8 @@ pub(super) struct RewindArgs {
     /// Go back to the last record written at this time or before (RFC 3339, such as 2026-01-31T12:00:00Z).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     to_time: Option<Millis>,
-    /// What becomes of the rows that an output got since: NAME=retract, NAME=newPath or NAME=duplicate.
-    #[arg(long = "output", value_name = "NAME=POLICY", value_parser = parse_policy)]
-    outputs: Vec<(OutputName, Policy)>,
-    /// Consent that this output will have rows twice (for NAME=duplicate).
-    #[arg(long, value_name = "NAME")]
-    yes_duplicate: Vec<String>,
+    #[command(flatten)]
+    outputs: PolicyArgs,
     /// Only say what it would do.
     #[arg(long)]
     dry_run: bool,
@@ -45,13 +39,7 @@ pub(super) async fn run(args: RewindArgs) -> Result<(), Failure> {
         (.., Some(at)) => Target::Time(at),
         (None, None, None) => return Err(Failure::user("say where to: --to, --to-savepoint or --to-time")),
     };
-    let mut policies = BTreeMap::new();
-    for (output, policy) in args.outputs {
-        if policies.insert(output.clone(), policy).is_some_and(|other| other != policy) {
-            return Err(Failure::user(format!("--output {output}: two policies for one output")));
-        }
-    }
-    let duplicates = args.yes_duplicate.into_iter().map(OutputName).collect();
+    let (policies, duplicates) = args.outputs.read()?;
     let wanted = Wanted { target, policies, duplicates };
     let mut session = args.job.open().await?;
     let preview = session.preview(&wanted).await?;
@@ -71,31 +59,13 @@ fn parse_time(text: &str) -> Result<Millis, String> {
     Ok(Millis(time.timestamp_millis()))
 }
 
-fn parse_policy(text: &str) -> Result<(OutputName, Policy), String> {
-    let expected = "write NAME=retract, NAME=newPath or NAME=duplicate";
-    let (name, policy) = text.rsplit_once('=').ok_or(expected)?;
-    let policy = match policy {
-        "retract" => Policy::Retract,
-        "newPath" => Policy::NewPath,
-        "duplicate" => Policy::Duplicate,
-        other => return Err(format!("there is no policy '{other}'; {expected}")),
-    };
-    if name.is_empty() {
-        return Err(expected.to_owned());
-    }
-    Ok((OutputName(name.to_owned()), policy))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 
     #[test]
-    fn policies_and_times_are_read_and_mistakes_are_explained() {
-        assert_eq!(parse_policy("orders.deadLetter=retract").unwrap(), ("orders.deadLetter".into(), Policy::Retract));
-        assert!(parse_policy("orders=delete").unwrap_err().contains("retract, NAME=newPath"));
-        assert!(parse_policy("orders").is_err() && parse_policy("=retract").is_err());
+    fn times_are_read_and_mistakes_are_explained() {
         assert_eq!(parse_time("2026-01-01T01:00:00+01:00").unwrap(), Millis(1_767_225_600_000));
         assert!(parse_time("2026-01-01 01:00").unwrap_err().contains("2026-01-31T12:00:00Z"));
     }
