@@ -26,6 +26,8 @@ pub struct Ledger {
     decided: BTreeSet<Note>,
     held: Option<Incarnation>,
     ends: Option<BTreeMap<Partition, Offset>>,
+    /// True once the bounded read is complete.
+    complete: bool,
     savepoints: BTreeSet<String>,
     attempts: BTreeSet<(Incarnation, Attempt)>,
 }
@@ -91,6 +93,7 @@ impl Ledger {
             }
             Body::Complete(_) => {
                 let ends = self.ends.take().ok_or(Rule::BoundedRead)?;
+                self.complete = true;
                 let reached = ends.iter().all(|(partition, end)| self.positions.get(partition) >= Some(end));
                 require(reached && self.open.is_empty(), Rule::BoundedRead)
             }
@@ -149,6 +152,8 @@ impl Ledger {
             let owner = self.owners.get(&Task::Partition(partition.clone()));
             require(owner == Some(&writer.incarnation), Rule::CurrentOwner)?;
             require(self.positions.get(partition) == Some(&range.from), Rule::Chain)?;
+            let end = self.ends.as_ref().and_then(|ends| ends.get(partition));
+            require(!self.complete && end.is_none_or(|end| range.to <= *end), Rule::BoundedRead)?;
             for offset in range.from.0..range.to.0 {
                 require(self.consumed.insert((partition.clone(), offset)), Rule::Chain)?;
             }

@@ -30,6 +30,7 @@ mutants! {
     without_the_seal_check_litter_passes_for_the_log: SealCheck, old_collector, CheckedIsTrue;
     without_the_lowest_segment_the_log_is_damaged: LowestSegment, litter, Sound;
     without_checking_before_crossing_the_log_is_damaged: CheckBeforeCrossing, litter, Sound;
+    without_checking_when_beaten_a_given_up_record_is_decided: CheckWhenBeaten, overwritten, GivenUpIsGone;
     without_looking_for_what_is_needed_it_is_deleted: NeededIsDecided, collection, LiveIsKept;
     without_sealing_before_deleting_a_believed_slot_changes: SealBeforeDelete, collection, SlotsNeverChange;
     without_checked_snapshots_one_holds_litter: SnapshotCheckedOnly, old_collector, SnapshotsAreTrue;
@@ -37,6 +38,7 @@ mutants! {
     without_ownership_another_advances_a_task: Ownership, rescale, CurrentOwner;
     without_the_current_term_an_old_revision_writes: CurrentTerm, revisions, CurrentOwner;
     without_the_order_of_ranks_an_ordinal_is_stolen_back: RankOrder, takeover, SupersededForGood;
+    without_one_rank_processes_outside_a_cluster_take_turns: OneRank, nomads, SupersededForGood;
     without_no_return_equal_ranks_take_turns: NoReturn, equals, SupersededForGood;
     without_refusing_replaced_homes_one_returns: UidReturn, homes, HomesStayReplaced;
     without_live_staged_names_a_commit_lacks_its_file: LiveStagedNames, paused, LiveIsKept;
@@ -45,6 +47,7 @@ mutants! {
     without_the_hold_a_held_log_is_written: Hold, paused, HeldLogRests;
     without_draining_first_an_edit_overtakes_publishing: DrainFirst, edited, HeldLogRests;
     without_planning_once_a_read_has_two_ends: PlanOnce, bounded, BoundedRead;
+    without_keeping_within_the_plan_a_read_goes_beyond_its_ends: WithinPlan, bounded, BoundedRead;
     without_completing_at_the_ends_a_read_stops_short: CompleteAtEnds, bounded, BoundedRead;
 }
 

@@ -189,6 +189,7 @@ impl Turn<'_> {
     }
 
     fn put(&mut self, seq: u64, slot: Kept<Slot>, reply: Reply) -> Option<Progress> {
+        self.up()?.replica.sending();
         let observation = match reply {
             Reply::Heard if self.world.create(seq, &slot, &self.setup.limits) => {
                 if seq + 1 < self.world.truth.records.len() as u64 {

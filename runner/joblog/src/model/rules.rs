@@ -73,6 +73,8 @@ pub enum Milestone {
     HomeRefused,
     /// A runner that sees other ends than those that were fixed.
     PlanKept,
+    /// An epoch is dropped because it goes beyond the ends of a bounded read.
+    BeyondPlan,
     Completed,
 }
 

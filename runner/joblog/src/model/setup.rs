@@ -67,7 +67,8 @@ pub enum Careless {
 /// One pod, with the same number in every container that runs in it.
 #[derive(Debug, Clone)]
 pub struct Pod {
-    pub number: u64,
+    /// `None` outside a cluster.
+    pub number: Option<u64>,
     pub ordinal: u32,
     pub revision: &'static str,
     pub uid: &'static str,
@@ -173,7 +174,16 @@ impl Setup {
 impl Pod {
     /// A runner on ordinal 0 that starts once.
     pub fn runner(number: u64, epochs: u8) -> Self {
-        Self { number, ordinal: 0, revision: "r1", uid: "uid-1", starts: 1, epochs, errand: Errand::Run, sees: 1 }
+        Self {
+            number: Some(number),
+            ordinal: 0,
+            revision: "r1",
+            uid: "uid-1",
+            starts: 1,
+            epochs,
+            errand: Errand::Run,
+            sees: 1,
+        }
     }
 
     /// A command.

@@ -113,6 +113,39 @@ pub fn old_collector() -> Setup {
     Setup { sweeps: true, slots: 4, losses: 1, limits, prefix, ..setup }
 }
 
+/// A commit without a reply was decided, its author replaced and its slot deleted: a command from before leaves litter
+/// there, in the author's way.
+pub fn overwritten() -> Setup {
+    let pods = vec![Pod::runner(1, 1), Pod::runner(2, 0), Pod::command(9, Errand::Save("late"))];
+    let mut prefix = vec![start(0), go(0), go(0), append(0, Wish::Begin(0)), go(0)];
+    prefix.extend([start(2), go(2), go(2), go(2)]);
+    prefix.extend([Step::Append { pod: 0, wish: Wish::Commit, reply: Reply::Lost }, Step::Land { which: 0 }]);
+    prefix.extend(replaced_by(1));
+    let setup = Setup::new(pods);
+    let limits = Limits { segment_slots: 3, ..setup.limits };
+    Setup { sweeps: true, files: true, slots: 5, losses: 1, limits, prefix, ..setup }
+}
+
+/// Outside a cluster: a first claim without a reply was decided, its author replaced and its slot deleted.
+pub fn nomads() -> Setup {
+    let pods = [Pod::runner(0, 0), Pod::runner(0, 0), Pod::runner(0, 1)].map(|pod| Pod { number: None, ..pod });
+    let mut prefix = vec![start(2), go(2), go(2), append(2, Wish::Begin(0)), go(2)];
+    prefix.extend([start(0), go(0), go(0), go(0)]);
+    prefix.extend([Step::Append { pod: 0, wish: Wish::Begin(0), reply: Reply::Lost }, Step::Land { which: 0 }]);
+    prefix.extend(replaced_by(1));
+    let setup = Setup::new(pods.to_vec());
+    let limits = Limits { segment_slots: 3, ..setup.limits };
+    Setup { sweeps: true, slots: 5, losses: 1, limits, prefix, ..setup }
+}
+
+/// When two slots are written: a process of that pod takes over in the third, and deletes the second.
+fn replaced_by(pod: usize) -> impl Iterator<Item = Step> {
+    let taken_over = [start(pod), go(pod), go(pod), go(pod), go(pod), append(pod, Wish::Begin(0)), go(pod)];
+    let truncated = [Step::Snapshot { pod }, append(pod, Wish::Truncate), go(pod)];
+    let deleted = [None, Some(1)].map(|slot| Step::Sweep { pod, slot });
+    taken_over.into_iter().chain(truncated).chain(deleted)
+}
+
 /// Two ordinals, one of which has two pods: what one decides the other may have to publish.
 pub fn shared() -> Setup {
     let pods = vec![Pod::runner(1, 1), Pod::runner(2, 0), Pod { ordinal: 1, ..Pod::runner(3, 1) }];
@@ -191,12 +224,15 @@ setups! {
     a_runner_and_a_command_that_edits_keep_the_rules: edited, Setup::deeper, [Noted Drained Edited EpochDropped];
     a_command_that_takes_the_hold_of_another_keeps_the_rules: forced, Setup::longer, [HoldTaken Noted Drained Edited];
     homes_that_replace_each_other_keep_the_rules: homes, Setup::deeper, [Adopted HomeRefused];
-    runners_of_a_bounded_read_keep_the_rules: bounded, Setup::deeper, [PlanKept Completed];
+    runners_of_a_bounded_read_keep_the_rules: bounded, Setup::deeper, [PlanKept BeyondPlan Completed];
     writers_of_a_log_that_is_collected_keep_the_rules:
         collection, Setup::lossier, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
     readers_of_litter_keep_the_rules: litter, Setup::unsealed, [SlotRecreated LitterRead VoidWin OpenedFromSnapshot];
     a_replaced_collector_that_reads_litter_keeps_the_rules:
         old_collector, Setup::longer, [SlotRecreated LitterRead VoidWin LateLanded];
+    an_author_whose_slot_was_deleted_and_taken_keeps_the_rules:
+        overwritten, Setup::unsealed, [SlotRecreated LitterRead VoidWasReal];
+    processes_outside_a_cluster_keep_the_rules: nomads, Setup::unsealed, [SlotRecreated VoidWin Superseded];
     a_replaced_publisher_that_reads_litter_keeps_the_rules:
         old_publisher, Setup::longer, [SlotRecreated LitterRead VoidWin Deleted];
 }

@@ -1,5 +1,7 @@
 //! What a process writes: its epochs, and the records it composes by the real decisions.
 
+use std::collections::BTreeMap;
+
 use super::process::{Life, Turn, Up, orders, partition, screen};
 use super::rules::{Milestone, Rule};
 use super::setup::{Careless, Errand, Pod, Setup};
@@ -28,11 +30,9 @@ impl Turn<'_> {
         let mut epoch = Commit::default();
         for partition in reads {
             let Some(state) = view.fold.partition(&partition) else { continue };
-            let ended = setup.bounded
-                && view
-                    .fold
-                    .plan_under_way()
-                    .is_none_or(|plan| plan.ends.get(&partition).is_none_or(|end| state.offset >= *end));
+            // Before a plan is known an epoch may read beyond its ends.
+            let end = view.fold.plan().and_then(|plan| plan.ends.get(&partition));
+            let ended = setup.bounded && end.is_some_and(|end| state.offset >= *end);
             if !ended {
                 epoch.ranges.insert(partition, Range::new(state.offset.0, state.offset.0 + 1));
             }
@@ -148,6 +148,10 @@ impl Setup {
                 match commit(&view, &revision, &epoch) {
                     CommitDecision::Propose(proposal) => Composed::Propose(proposal),
                     CommitDecision::Superseded(_) => Composed::Stop,
+                    CommitDecision::BeyondPlan { .. } => {
+                        self.reached(Milestone::BeyondPlan);
+                        Composed::Drop
+                    }
                     CommitDecision::Lost { .. } | CommitDecision::Moved { .. } | CommitDecision::StaleTerm(_) => {
                         self.reached(Milestone::EpochDropped);
                         Composed::Drop
@@ -211,7 +215,7 @@ impl Setup {
                     _ => return None,
                 },
                 Errand::Edit(to) | Errand::ForceEdit(to) => {
-                    match decide::edit(&view, &[(partition(0), Offset(to))].into()) {
+                    match decide::edit(&view, &[(partition(0), Offset(to))].into(), &BTreeMap::new()) {
                         EditDecision::Propose(proposal) => Composed::Propose(proposal),
                         EditDecision::Drain { .. } => {
                             self.reached(Milestone::Drained);
@@ -239,7 +243,7 @@ impl Setup {
         let first = FirstClaim { start: Offset(0), topic_id: None };
         ClaimRequest {
             ordinal: Ordinal(pod.ordinal),
-            pod: Some(pod.number),
+            pod: pod.number,
             revision: pod.revision.into(),
             tasks: candidates(view.fold, (0..self.partitions).map(partition), &outputs),
             first: (0..self.partitions).map(|number| (partition(number), first.clone())).collect(),
