@@ -20,6 +20,8 @@ pub mod history;
 pub mod ids;
 pub mod limits;
 pub mod log;
+#[cfg(test)]
+mod model;
 pub mod paths;
 pub mod record;
 pub mod replica;
