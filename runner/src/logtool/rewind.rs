@@ -228,7 +228,7 @@ impl Session {
         let pending = self.fold().pending().values().flat_map(|outputs| outputs.values());
         let pending: BTreeSet<String> =
             pending.flat_map(|pending| pending.intents.staged().map(str::to_owned).collect::<Vec<_>>()).collect();
-        let mut folders = Folders::new(&self.stores);
+        let mut folders = Folders::new(&*self.sinks);
         for (output, (_, files)) in outputs {
             let files: Vec<PublishedFile> =
                 files.iter().filter(|file| !pending.contains(&file.staged)).cloned().collect();
