@@ -114,7 +114,8 @@ impl Session {
                     deleted += self.finish_retractions().await?;
                     return Ok(Rewound { seq, effect, deleted });
                 }
-                Reply::Declined(RewindDecision::Moved) => {}
+                // The second: somebody deleted it since it was looked up. The next look says so.
+                Reply::Declined(RewindDecision::Moved | RewindDecision::NoSavepoint) => {}
                 Reply::Declined(declined) => return Err(self.refused(declined)),
             }
         }
