@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_joblog::decide::{
-    self, Begin, ClaimDecision, ClaimRequest, PlanDecision, TermDecision, WantedTerm, candidates,
+    self, Begin, ClaimDecision, ClaimRequest, PlanDecision, Superseded, TermDecision, View, WantedTerm, candidates,
 };
 use millrace_joblog::log::Compose;
 use millrace_joblog::{Fold, Parallelism, owner};
@@ -14,7 +14,7 @@ use super::committer::{Identity, Reply};
 use super::{Committer, Verdict, list};
 use crate::control::Control;
 use crate::failure::Failure;
-use crate::ids::{FirstClaim, Offset, OutputName, Partition, Task};
+use crate::ids::{FirstClaim, Offset, OutputName, Partition, Rank, Task};
 use crate::source::Discovered;
 
 /// How long an owner of the same revision may take to release what a new term gives to another; for liveness only.
@@ -52,11 +52,16 @@ impl Committer {
         }
         // A term of another revision is for that revision's runners to ask for.
         if wanted.revision == self.identity.revision {
-            let term = self.wanted_term(wanted)?;
+            let Some(term) = self.wanted_term(wanted)? else { return Ok(Verdict::Fine) };
+            let identity = self.identity.clone();
             let reply = self
-                .append(|view| match decide::term(view, &term) {
-                    TermDecision::Propose(proposal) => Compose::Propose(proposal),
-                    other => Compose::Decline(other),
+                .append(|view| {
+                    match left_behind(view, &identity)
+                        .map_or_else(|| decide::term(view, &term), TermDecision::Superseded)
+                    {
+                        TermDecision::Propose(proposal) => Compose::Propose(proposal),
+                        other => Compose::Decline(other),
+                    }
                 })
                 .await?;
             match reply {
@@ -119,17 +124,18 @@ impl Committer {
             first,
             grace_over: self.grace_is_over(),
         };
-        let term = self.wanted_term(wanted)?;
-        let (begun, start) = (self.begun, self.identity.start.clone());
+        let Some(term) = self.wanted_term(wanted)? else { return Ok(Verdict::Fine) };
+        let (begun, identity) = (self.begun, self.identity.clone());
         let reply = self
             .append(|view| {
                 if begun {
-                    match decide::claim(view, &request) {
+                    let behind = left_behind(view, &identity);
+                    match behind.map_or_else(|| decide::claim(view, &request), ClaimDecision::Superseded) {
                         ClaimDecision::Propose { proposal, .. } => Compose::Propose(proposal),
                         other => Compose::Decline(Begin::Claim(other)),
                     }
                 } else {
-                    match decide::begin(view, &start, &term, &request) {
+                    match decide::begin(view, &identity.start, &term, &request) {
                         Begin::Propose { proposal, .. } => Compose::Propose(proposal),
                         other => Compose::Decline(other),
                     }
@@ -246,26 +252,31 @@ impl Committer {
         unplaced && self.fold().plan().is_some_and(|plan| plan.complete.is_some())
     }
 
-    fn wanted_term(&self, wanted: &Control) -> Result<WantedTerm, Failure> {
-        if let Some(term) = self.fold().term().filter(|_| wanted.revision != self.identity.revision) {
-            // Another revision's runners ask for its term; this one works in the log's as long as it may.
-            return Ok(WantedTerm {
+    /// The term to ask for. `None` if that is for others to do and this process has nothing to work in.
+    fn wanted_term(&self, wanted: &Control) -> Result<Option<WantedTerm>, Failure> {
+        if wanted.revision != self.identity.revision {
+            // Another revision's runners ask for its term; this one works in the log's as long as it may. A term of another
+            // home is over once this one adopts the log, and its generation means nothing here: the terms that are wanted
+            // of this home may all be lower.
+            let ours = self.fold().home().is_some_and(|log| log.home == self.identity.start.home);
+            let term = self.fold().term().filter(|_| ours);
+            return Ok(term.map(|term| WantedTerm {
                 generation: Some(term.generation),
                 revision: self.identity.revision.clone(),
                 parallelism: term.parallelism,
                 outputs: self.identity.outputs.clone(),
                 accept_moved_outputs: self.identity.accept_moved_outputs,
-            });
+            }));
         }
         let parallelism = Parallelism::new(wanted.parallelism)
             .ok_or_else(|| Failure::user("parallelism 0 has no term: suspend the job instead"))?;
-        Ok(WantedTerm {
+        Ok(Some(WantedTerm {
             generation: wanted.generation,
             revision: wanted.revision.clone(),
             parallelism,
             outputs: self.identity.outputs.clone(),
             accept_moved_outputs: self.identity.accept_moved_outputs,
-        })
+        }))
     }
 
     /// Every task of the job; of a bounded read under way only the partitions it was planned with.
@@ -288,6 +299,15 @@ impl Committer {
             }
         }
     }
+}
+
+/// Whether the job got another home since this process began, which it did without a claim: its first one would be of the
+/// new home. After a claim the process's rank tells.
+fn left_behind(view: &View<'_>, identity: &Identity) -> Option<Superseded> {
+    let elsewhere = view.fold.home().is_some_and(|log| log.home != identity.start.home);
+    let rank = Rank { home: view.fold.home_since(), pod: identity.pod.unwrap_or(0) };
+    let behind = Superseded { ordinal: identity.ordinal, rank, by: None };
+    (view.seat.is_none() && elsewhere).then_some(behind)
 }
 
 /// Why a wanted term is not the log's.

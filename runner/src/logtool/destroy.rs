@@ -11,7 +11,6 @@ use super::files::Folders;
 use crate::failure::Failure;
 use crate::ids::OutputName;
 use crate::output::dead_letter_output;
-use crate::sink::Sink;
 use crate::storage::{StoreAt, classify};
 
 /// What Millrace keeps under a checkpoint location, in the order in which it is deleted: without snapshots and the first
@@ -99,7 +98,7 @@ impl Session {
         }
         places.sort_by(|one, other| one.1.cmp(&other.1));
         places.dedup_by(|one, other| one.1 == other.1);
-        let mut folders = Folders::new(&self.stores);
+        let mut folders = Folders::new(&*self.sinks);
         let mut deleted = 0;
         for (output, folder) in places {
             let sink = folders.sink(&output, &folder)?;

@@ -12,7 +12,7 @@ use super::{Reply, Session};
 use crate::commit::placed::{Placed, rewritten};
 use crate::failure::Failure;
 use crate::ids::{OutputName, Seq};
-use crate::sink::{Published, Sink};
+use crate::sink::Published;
 
 impl Session {
     /// Publishes everything that is decided, notes it, and deletes what was staged for it. The log is held by this command.
@@ -23,7 +23,7 @@ impl Session {
     pub async fn drain(&mut self) -> Result<usize, Failure> {
         self.catch_up().await?;
         let work = self.pending_files()?;
-        let mut folders = Folders::new(&self.stores);
+        let mut folders = Folders::new(&*self.sinks);
         let mut missing = Vec::new();
         for (note, files) in &work {
             for file in files {
@@ -44,7 +44,7 @@ impl Session {
         }
         let notes: Vec<Note> = work.iter().map(|(note, _)| note.clone()).collect();
         self.note(&notes).await?;
-        let mut folders = Folders::new(&self.stores);
+        let mut folders = Folders::new(&*self.sinks);
         // If the hold was lost meanwhile, somebody else may still look for what is not noted.
         let pending = |note: &Note| self.fold().pending_for(&note.output).any(|(seq, _)| seq == note.seq);
         for (note, files) in work.iter().filter(|(note, _)| !pending(note)) {
@@ -73,7 +73,7 @@ impl Session {
             .collect();
         let mut deleted = 0;
         for ((seq, output), files) in open {
-            let changed = Folders::new(&self.stores).retract(&output, &files).await?;
+            let changed = Folders::new(&*self.sinks).retract(&output, &files).await?;
             if !changed.is_empty() {
                 return Err(rewritten(seq, &output, &changed));
             }

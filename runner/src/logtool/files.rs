@@ -3,6 +3,7 @@
 //! A command goes by what the log says, not by the manifest: an output that was moved or removed since is found too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use millrace_crds::{Compression, Location, ParquetSink as Settings};
@@ -11,50 +12,67 @@ use millrace_joblog::record::PublishedFile;
 use crate::commit::placed::{Placed, retract};
 use crate::failure::Failure;
 use crate::ids::OutputName;
-use crate::sink::Published;
 use crate::sink::parquet::ParquetSink;
+use crate::sink::{Published, Sink};
 use crate::storage::{StoreAt, Stores};
 
 /// Files looked at or deleted at once.
 const AT_ONCE: usize = 16;
 
+/// Opens the sinks of the folders that a log names.
+pub trait Sinks: Send + Sync {
+    /// The sink of a folder of `output`.
+    ///
+    /// # Errors
+    /// The folder is no location, or its store cannot be set up.
+    fn open(&self, output: &OutputName, folder: &str) -> Result<Arc<dyn Sink>, Failure>;
+}
+
+impl Sinks for Stores {
+    fn open(&self, output: &OutputName, folder: &str) -> Result<Arc<dyn Sink>, Failure> {
+        let (location, at) = store(self, output, folder)?;
+        Ok(Arc::new(ParquetSink::new(output.as_str(), settings(location), at)))
+    }
+}
+
+/// The store of a folder of `output`.
+///
+/// # Errors
+/// As [`Sinks::open`].
+pub fn folder_store(stores: &Stores, output: &OutputName, folder: &str) -> Result<StoreAt, Failure> {
+    store(stores, output, folder).map(|(_, at)| at)
+}
+
+fn store(stores: &Stores, output: &OutputName, folder: &str) -> Result<(Location, StoreAt), Failure> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::user(format!("output '{output}' at {folder}: {why}"));
+    let location: Location = folder.parse().map_err(|error| wrong(&error))?;
+    let at = stores.data_store(&location).map_err(|fault| wrong(&fault))?;
+    Ok((location, at))
+}
+
 /// The sinks of the folders that a log names.
 pub struct Folders<'a> {
-    stores: &'a Stores,
-    sinks: BTreeMap<String, (ParquetSink, StoreAt)>,
+    sinks: &'a dyn Sinks,
+    opened: BTreeMap<String, Arc<dyn Sink>>,
 }
 
 impl<'a> Folders<'a> {
     /// None yet; each is opened when it is first needed.
-    pub fn new(stores: &'a Stores) -> Self {
-        Self { stores, sinks: BTreeMap::new() }
+    pub fn new(sinks: &'a dyn Sinks) -> Self {
+        Self { sinks, opened: BTreeMap::new() }
     }
 
     /// The sink of `folder`.
     ///
     /// # Errors
-    /// The folder is no location, or its store cannot be set up.
-    pub fn sink(&mut self, output: &OutputName, folder: &str) -> Result<&ParquetSink, Failure> {
-        self.open(output, folder).map(|(sink, _)| sink)
-    }
-
-    /// The store of `folder`.
-    ///
-    /// # Errors
-    /// As [`Folders::sink`].
-    pub fn store(&mut self, output: &OutputName, folder: &str) -> Result<&StoreAt, Failure> {
-        self.open(output, folder).map(|(_, at)| at)
-    }
-
-    fn open(&mut self, output: &OutputName, folder: &str) -> Result<&(ParquetSink, StoreAt), Failure> {
-        if !self.sinks.contains_key(folder) {
-            let wrong = |why: &dyn std::fmt::Display| Failure::user(format!("output '{output}' at {folder}: {why}"));
-            let location: Location = folder.parse().map_err(|error| wrong(&error))?;
-            let at = self.stores.data_store(&location).map_err(|fault| wrong(&fault))?;
-            let sink = ParquetSink::new(output.as_str(), settings(location), at.clone());
-            self.sinks.insert(folder.to_owned(), (sink, at));
+    /// As [`Sinks::open`].
+    pub fn sink(&mut self, output: &OutputName, folder: &str) -> Result<Arc<dyn Sink>, Failure> {
+        if let Some(sink) = self.opened.get(folder) {
+            return Ok(Arc::clone(sink));
         }
-        self.sinks.get(folder).ok_or_else(|| Failure::internal("a folder was opened and is not there"))
+        let sink = self.sinks.open(output, folder)?;
+        self.opened.insert(folder.to_owned(), Arc::clone(&sink));
+        Ok(sink)
     }
 
     /// The files of an output that cannot be retracted, each with the reason: it is gone, or was rewritten.
@@ -69,7 +87,7 @@ impl<'a> Folders<'a> {
         let mut checks = Vec::new();
         for file in files {
             let placed = Placed::published(file)?;
-            let sink = self.sink(output, &placed.folder)?.clone();
+            let sink = self.sink(output, &placed.folder)?;
             checks.push(async move {
                 let found = sink.inspect(&placed.file).await.map_err(Failure::from)?;
                 Ok::<_, Failure>((placed, found))
@@ -96,9 +114,9 @@ impl<'a> Folders<'a> {
         let mut deletions = Vec::new();
         for file in files {
             let placed = Placed::published(file)?;
-            let sink = self.sink(output, &placed.folder)?.clone();
+            let sink = self.sink(output, &placed.folder)?;
             deletions.push(async move {
-                let changed = retract(&sink, &placed.file).await?;
+                let changed = retract(&*sink, &placed.file).await?;
                 Ok::<_, Failure>(changed.then(|| format!("{}/{}", placed.folder, placed.file.target)))
             });
         }

@@ -114,7 +114,8 @@ impl Session {
                     deleted += self.finish_retractions().await?;
                     return Ok(Rewound { seq, effect, deleted });
                 }
-                Reply::Declined(RewindDecision::Moved) => {}
+                // The second: somebody deleted it since it was looked up. The next look says so.
+                Reply::Declined(RewindDecision::Moved | RewindDecision::NoSavepoint) => {}
                 Reply::Declined(declined) => return Err(self.refused(declined)),
             }
         }
@@ -227,7 +228,7 @@ impl Session {
         let pending = self.fold().pending().values().flat_map(|outputs| outputs.values());
         let pending: BTreeSet<String> =
             pending.flat_map(|pending| pending.intents.staged().map(str::to_owned).collect::<Vec<_>>()).collect();
-        let mut folders = Folders::new(&self.stores);
+        let mut folders = Folders::new(&*self.sinks);
         for (output, (_, files)) in outputs {
             let files: Vec<PublishedFile> =
                 files.iter().filter(|file| !pending.contains(&file.staged)).cloned().collect();

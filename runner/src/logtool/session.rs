@@ -12,6 +12,7 @@ use millrace_joblog::{Appended, CaughtUp, Fold, JobLog, Limits, LogError};
 use std::sync::Arc;
 use tokio::time::sleep;
 
+use super::files::Sinks;
 use crate::assemble::{Checkpoint, open_checkpoint};
 use crate::commit::log_failure;
 use crate::env::{Backoff, Env, LogClock};
@@ -27,9 +28,11 @@ pub struct Session {
     /// The manifest's job.
     pub job: Job,
     /// The stores of its locations.
-    pub stores: Stores,
+    pub stores: Arc<Stores>,
     /// The checkpoint location as the log calls it: a URL or an absolute path.
     pub location: String,
+    /// Opens the sinks of the folders that the log names.
+    pub(super) sinks: Arc<dyn Sinks>,
     pub(super) log: JobLog,
     pub(super) env: Env,
     incarnation: Incarnation,
@@ -68,13 +71,26 @@ impl Session {
         {
             return Err(nothing_at(&path.display().to_string()));
         }
-        let stores = Stores::new(job.storage.clone(), Some(secrets_dir.to_owned()));
+        let stores = Arc::new(Stores::new(job.storage.clone(), Some(secrets_dir.to_owned())));
         let Checkpoint { store, shown } = open_checkpoint(&stores, &job.checkpoint)?;
         let incarnation = Incarnation(env.uuid());
         let log = JobLog::open(store, Arc::new(LogClock(env.clone())), incarnation, Limits::STANDARD)
             .await
             .map_err(|error| log_failure(&error))?;
-        Ok(Self { job, stores, location: shown, log, env, incarnation })
+        let sinks = Arc::clone(&stores) as Arc<dyn Sinks>;
+        Ok(Self { job, stores, location: shown, sinks, log, env, incarnation })
+    }
+
+    /// A command's hand on a log that was opened elsewhere, as `incarnation`, and that names its folders in a way that
+    /// `sinks` understands: for a world that is not made of the manifest's stores.
+    pub fn on(
+        (job, location): (Job, String),
+        (log, incarnation): (JobLog, Incarnation),
+        sinks: Arc<dyn Sinks>,
+        env: Env,
+    ) -> Self {
+        let stores = Arc::new(Stores::new(job.storage.clone(), None));
+        Self { job, stores, location, sinks, log, env, incarnation }
     }
 
     /// The log as far as this command knows it.

@@ -9,13 +9,12 @@ use millrace_joblog::record::{Intents, ParquetFile};
 use object_store::ObjectStoreExt;
 use tokio::io::AsyncWriteExt;
 
-use super::files::Folders;
+use super::files::{Folders, folder_store};
 use super::hold::hold_lost;
 use super::{Reply, Session};
 use crate::commit::placed::Placed;
 use crate::failure::Failure;
 use crate::ids::{OutputName, Seq};
-use crate::sink::Sink;
 use crate::storage::{FaultKind, StoreAt, classify};
 
 /// What was given up.
@@ -118,12 +117,11 @@ impl Session {
         files: &[ParquetFile],
         folder: &Path,
     ) -> Result<(u64, Vec<String>), Failure> {
-        let mut folders = Folders::new(&self.stores);
         let (mut rows, mut lost) = (0, Vec::new());
         for file in files {
             let placed = Placed::decided(file)?;
-            let at = folders.store(output, &placed.folder)?;
-            if download(at, &placed.file.staged, &folder.join(&placed.file.target)).await? {
+            let at = folder_store(&self.stores, output, &placed.folder)?;
+            if download(&at, &placed.file.staged, &folder.join(&placed.file.target)).await? {
                 rows += file.rows;
             } else {
                 lost.push(file.staged.clone());
@@ -133,7 +131,7 @@ impl Session {
     }
 
     async fn discard(&self, output: &OutputName, files: &[ParquetFile]) {
-        let mut folders = Folders::new(&self.stores);
+        let mut folders = Folders::new(&*self.sinks);
         for file in files {
             let Ok(placed) = Placed::decided(file) else { continue };
             let Ok(sink) = folders.sink(output, &placed.folder) else { continue };

@@ -36,6 +36,8 @@ pub enum Request {
     Delete,
     /// Listing staged objects.
     List,
+    /// Looking whether a published object is there.
+    Head,
 }
 
 /// Decides what happens to each request, in the order in which they are made.
@@ -122,7 +124,7 @@ impl MemoryTables {
 
     /// The sink of one output.
     pub fn sink(&self, output: impl Into<String>) -> MemorySink {
-        MemorySink { output: output.into(), tables: self.clone() }
+        MemorySink { output: output.into(), tables: self.clone(), file_rows: usize::MAX }
     }
 
     /// Every published row of `output`, file by file in the order of their names.
@@ -165,14 +167,20 @@ fn is_published(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|relative| !relative.starts_with(super::names::RESERVED_DIR))
 }
 
-/// The sink of one output in memory. Each epoch is one object.
+/// The sink of one output in memory. Each epoch is one object, unless its files are bounded.
 #[derive(Debug, Clone)]
 pub struct MemorySink {
     output: String,
     tables: MemoryTables,
+    file_rows: usize,
 }
 
 impl MemorySink {
+    /// The same sink with at most so many rows in a file (at least one): an epoch then has several.
+    pub fn with_file_rows(self, rows: usize) -> Self {
+        Self { file_rows: rows.max(1), ..self }
+    }
+
     fn full(&self, relative: &str) -> String {
         format!("{}/{relative}", self.output)
     }
@@ -224,6 +232,17 @@ impl Sink for MemorySink {
         listed.map_err(|reason| self.unavailable(reason))
     }
 
+    async fn inspect(&self, file: &StagedFile) -> Result<Published, SinkError> {
+        tokio::task::yield_now().await;
+        let path = self.full(&file.target);
+        let found = self.tables.request(Request::Head, &path, |objects| match objects.get(&path) {
+            None => Published::Missing,
+            Some(lines) if size(lines) != file.bytes => Published::Changed,
+            Some(_) => Published::Done,
+        });
+        found.map_err(|reason| self.unavailable(reason))
+    }
+
     async fn retract(&self, file: &StagedFile) -> Result<Published, SinkError> {
         tokio::task::yield_now().await;
         let path = self.full(&file.target);
@@ -263,24 +282,24 @@ impl EpochWriter for MemoryEpoch {
 
     async fn finish(self: Box<Self>) -> Result<Vec<StagedFile>, SinkError> {
         tokio::task::yield_now().await;
-        if self.lines.is_empty() {
-            return Ok(Vec::new());
+        let mut files = Vec::new();
+        for (number, lines) in (0..).zip(self.lines.chunks(self.sink.file_rows)) {
+            let name = StagedName::new(&self.name, number);
+            let file = StagedFile {
+                staged: name.path(),
+                target: name.target(&self.name.job_uid, "", ".jsonl"),
+                bytes: size(lines),
+                rows: lines.len() as u64,
+                etag: None,
+            };
+            let path = self.sink.full(&file.staged);
+            let put = self.sink.tables.request(Request::Put, &path.clone(), |objects| {
+                objects.insert(path, lines.to_vec());
+            });
+            put.map_err(|reason| self.sink.unavailable(reason))?;
+            files.push(file);
         }
-        let name = StagedName::new(&self.name, 0);
-        let file = StagedFile {
-            staged: name.path(),
-            target: name.target(&self.name.job_uid, "", ".jsonl"),
-            bytes: size(&self.lines),
-            rows: self.lines.len() as u64,
-            etag: None,
-        };
-        let path = self.sink.full(&file.staged);
-        let lines = self.lines;
-        let put = self.sink.tables.request(Request::Put, &path.clone(), |objects| {
-            objects.insert(path, lines);
-        });
-        put.map_err(|reason| self.sink.unavailable(reason))?;
-        Ok(vec![file])
+        Ok(files)
     }
 
     async fn abort(self: Box<Self>) {

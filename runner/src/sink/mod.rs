@@ -67,6 +67,10 @@ pub trait Sink: Send + Sync {
     /// [`names::StagedName::parse`] does not know is not ours.
     async fn list_staged(&self) -> Result<Vec<String>, SinkError>;
 
+    /// Whether a published file is there ([`Published::Done`]) and is still the one that was published: what
+    /// [`Sink::retract`] will find.
+    async fn inspect(&self, file: &StagedFile) -> Result<Published, SinkError>;
+
     /// Removes a published file (a rewind with `retract`) if it is still the one that was published.
     async fn retract(&self, file: &StagedFile) -> Result<Published, SinkError>;
 }
@@ -76,9 +80,9 @@ pub trait Sink: Send + Sync {
 pub enum Published {
     /// Done, now or before.
     Done,
-    /// The staged object (or, for `retract`, the published file) is not there.
+    /// The staged object (or, for `inspect` and `retract`, the published file) is not there.
     Missing,
-    /// The file is there but is not the one we wrote (for `retract`).
+    /// The file is there but is not the one we wrote (for `inspect` and `retract`).
     Changed,
 }
 

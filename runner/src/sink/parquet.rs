@@ -113,19 +113,6 @@ impl ParquetSink {
         let output = output.into();
         Self { shared: Arc::new(Shared { output, at, settings, memory, properties, suffix, sending }) }
     }
-
-    /// Whether a published file is there ([`Published::Done`]) and is still the one that was published: what
-    /// [`Sink::retract`] will find.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn inspect(&self, file: &StagedFile) -> Result<Published, SinkError> {
-        match self.shared.inspect(file).await {
-            Ok(outcome) => Ok(outcome),
-            Err(fault) if fault.kind == FaultKind::NotFound => Ok(Published::Missing),
-            Err(fault) => Err(self.shared.fault(fault)),
-        }
-    }
 }
 
 #[async_trait]
@@ -176,6 +163,14 @@ impl Sink for ParquetSink {
             Ok(found.iter().filter_map(|path| self.shared.at.relative(path)).collect())
         };
         listed.await.map_err(|fault| self.shared.fault(fault))
+    }
+
+    async fn inspect(&self, file: &StagedFile) -> Result<Published, SinkError> {
+        match self.shared.inspect(file).await {
+            Ok(outcome) => Ok(outcome),
+            Err(fault) if fault.kind == FaultKind::NotFound => Ok(Published::Missing),
+            Err(fault) => Err(self.shared.fault(fault)),
+        }
     }
 
     async fn retract(&self, file: &StagedFile) -> Result<Published, SinkError> {

@@ -152,14 +152,18 @@ impl MemorySource {
         };
         reading.topic_id = topic_id;
         let end = log.stable_end();
-        if reading.position < log.low || reading.position > end {
+        if reading.position < log.low || reading.position > log.end {
             reading.stopped = true;
             return Some(Err(SourceError::OffsetOutOfRange {
                 partition: partition.clone(),
                 wanted: reading.position,
                 low: log.low,
-                high: end,
+                high: log.end,
             }));
+        }
+        if reading.position > end {
+            // Moved by hand behind the beginning of an open transaction: what comes is not to be read yet.
+            return None;
         }
         let messages: Vec<(Offset, Arc<Record>)> = log
             .records

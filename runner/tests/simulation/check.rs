@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace::output::dead_letter_output;
 use millrace::sink::names::StagedName;
 use millrace_joblog::staged::is_dead;
-use millrace_joblog::{Fold, Offset};
+use millrace_joblog::{Fold, Offset, Partition};
 
 use crate::producer::{Fate, Produced};
 use crate::runner::SOURCE;
@@ -36,7 +36,8 @@ fn value_of(line: &str) -> String {
 /// What each output has to hold, and how often at least and at most.
 fn expected(world: &World) -> BTreeMap<String, BTreeMap<String, (u64, u64)>> {
     let seen = world.setting.watch.seen();
-    let ends = world.setting.bounded.then(|| seen.fold.plan().map(|plan| plan.ends.clone()).unwrap_or_default());
+    // A rewind forgets where a bounded read ends: until it is planned anew any record may be there.
+    let ends = seen.fold.plan().filter(|_| world.setting.bounded).map(|plan| plan.ends.clone());
     let within = |p: &Produced| {
         ends.as_ref().is_none_or(|ends| {
             let end = ends.iter().find(|(at, _)| at.topic == p.topic && at.partition == p.partition);
@@ -49,21 +50,29 @@ fn expected(world: &World) -> BTreeMap<String, BTreeMap<String, (u64, u64)>> {
         expected.insert(output, BTreeMap::new());
     }
     for (value, produced) in world.producer.all.iter().filter(|(_, p)| within(p)) {
-        let times = match produced.fate {
-            Fate::Once => (1, 1),
-            Fate::Never => continue,
-            Fate::AtMostOnce => (0, 1),
+        if produced.fate == Fate::Never {
+            continue;
+        }
+        // How often its offset is passed over for an output.
+        let times = |output: &str| {
+            if seen.passes.moves.is_empty() {
+                return if produced.fate == Fate::AtMostOnce { (0, 1) } else { (1, 1) };
+            }
+            let partition = Partition::new(SOURCE, &produced.topic, produced.partition);
+            let (least, most) = seen.passes.times(&seen.fold, output, &partition, produced.offset);
+            if produced.fate == Fate::AtMostOnce { (0, most) } else { (least, most) }
         };
         if produced.bad {
             // A topic that was created again has the same offsets anew: only the number of letters can be told.
-            let Some(letters) = letters.as_ref().and_then(|letters| expected.get_mut(letters)) else { continue };
+            let Some(output) = &letters else { continue };
+            let (times, Some(letters)) = (times(output), expected.get_mut(output)) else { continue };
             let key = format!("{}/{}/{}", produced.topic, produced.partition, produced.offset);
             let bounds = letters.entry(key).or_insert((0, 0));
             *bounds = (bounds.0 + times.0, bounds.1 + times.1);
         } else {
             for output in &world.setting.outputs {
                 if let Some(values) = expected.get_mut(output) {
-                    values.insert(value.clone(), times);
+                    values.insert(value.clone(), times(output));
                 }
             }
         }
@@ -91,9 +100,9 @@ pub fn no_doubles(world: &mut World) {
 fn missing(world: &World) -> Option<String> {
     for (output, expected) in expected(world) {
         let there = published(world, &output);
-        let short = expected.iter().find(|(value, bounds)| there.get(*value).copied().unwrap_or(0) < bounds.0);
-        if let Some((value, _)) = short {
-            return Some(format!("{value} is not in {output}"));
+        let times = |value: &str| there.get(value).copied().unwrap_or(0);
+        if let Some((value, (least, _))) = expected.iter().find(|(value, bounds)| times(value) < bounds.0) {
+            return Some(format!("{value} is in {output} {} times, at least {least} are right", times(value)));
         }
     }
     None
@@ -104,6 +113,7 @@ pub async fn at_rest(world: &mut World) {
     if world.is_broken() {
         return;
     }
+    world.wait_until("every command ends", |world| world.nobody_commands()).await;
     if world.setting.bounded {
         world
             .wait_until("every runner completes", |world| {
@@ -127,8 +137,10 @@ pub async fn at_rest(world: &mut World) {
     litter(world, true);
 }
 
+/// Nothing is still to be published, or to be taken back.
 fn nothing_pending(world: &World) -> bool {
-    world.setting.watch.seen().fold.pending().is_empty()
+    let seen = world.setting.watch.seen();
+    seen.fold.pending().is_empty() && seen.fold.retractions().is_empty()
 }
 
 /// A few more epochs, so that the collector has its turn: after that the log is short.
@@ -176,13 +188,16 @@ fn complete(world: &mut World) {
         world.setting.watch.violation(missing);
     }
     if !nothing_pending(world) {
-        world.setting.watch.violation("something decided is not noted as published");
+        world.setting.watch.violation("something decided is not noted as published, or as taken back");
     }
 }
 
 /// What is left in the store is bounded.
 fn litter(world: &mut World, collected: bool) {
     let fold: Fold = world.setting.watch.seen().fold.clone();
+    // What is dead since then is for the next snapshot's collector.
+    let collected_by = world.setting.watch.seen().snapshot.map_or(0, |seq| seq.0 as usize + 1);
+    let then = world.setting.watch.seen().history.get(collected_by).cloned().unwrap_or(fold);
     let objects = world.setting.store.objects.objects();
     let litter = world.setting.watch.seen().litter.clone();
     let limits = world.setting.limits;
@@ -199,7 +214,7 @@ fn litter(world: &mut World, collected: bool) {
         }
         for (path, _) in world.setting.tables.objects() {
             let Some((_, relative)) = path.split_once('/') else { continue };
-            if StagedName::parse(relative).is_some() && is_dead(relative, &fold) {
+            if StagedName::parse(relative).is_some() && is_dead(relative, &then) {
                 problems.push(format!("{path} belongs to a dead claim and is still there"));
             }
         }

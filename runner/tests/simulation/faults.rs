@@ -2,7 +2,7 @@
 //! paused, and never lets it through once the runner is dead.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub struct Gate {
     faulty: AtomicBool,
     chance: Mutex<Chance>,
     latency_ms: u64,
+    /// After so many more requests and replies it dies; 0: not.
+    fuse: AtomicU32,
     /// Creates whose reply was lost, by key.
     lost: Mutex<BTreeMap<String, Bytes>>,
 }
@@ -47,6 +49,7 @@ impl Gate {
             faulty: AtomicBool::new(faulty),
             chance: Mutex::new(chance),
             latency_ms,
+            fuse: AtomicU32::new(0),
             lost: Mutex::default(),
         })
     }
@@ -73,8 +76,14 @@ impl Gate {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// No more faults of the sinks' writers.
+    /// It dies after so many more requests and replies.
+    pub fn light(&self, fuse: u32) {
+        self.fuse.store(fuse, Ordering::SeqCst);
+    }
+
+    /// No more faults of the sinks' writers, and no death.
     pub fn heal(&self) {
+        self.light(0);
         self.faulty.store(false, Ordering::SeqCst);
     }
 
@@ -93,6 +102,13 @@ impl Gate {
     /// One way of a request or a reply.
     async fn travel(&self) {
         self.watch.request();
+        let left = self.fuse.load(Ordering::SeqCst);
+        if left > 0 {
+            self.fuse.store(left - 1, Ordering::SeqCst);
+            if left == 1 {
+                self.kill();
+            }
+        }
         self.pass().await;
         let ms = {
             let mut chance = self.chance();
@@ -232,9 +248,19 @@ impl Sink for GatedSink {
         outcome
     }
 
+    async fn inspect(&self, file: &StagedFile) -> Result<Published, SinkError> {
+        self.gate.travel().await;
+        let outcome = self.sink.inspect(file).await;
+        self.gate.travel().await;
+        outcome
+    }
+
     async fn retract(&self, file: &StagedFile) -> Result<Published, SinkError> {
         self.gate.travel().await;
-        self.sink.retract(file).await
+        let outcome = self.sink.retract(file).await;
+        self.gate.watch.event(&format!("retract {} {outcome:?}", file.target));
+        self.gate.travel().await;
+        outcome
     }
 }
 

@@ -60,6 +60,12 @@ impl Producer {
         }
     }
 
+    /// Behind the last record ever appended to a partition.
+    pub fn end(&self, topic: &str, partition: i32) -> i64 {
+        let of = self.all.values().filter(|p| p.topic == topic && p.partition == partition);
+        of.map(|p| p.offset + 1).max().unwrap_or(0)
+    }
+
     /// Some partition of some topic.
     pub fn any(&self, chance: &mut Chance) -> Option<(String, i32)> {
         let all: Vec<_> = self.partitions.iter().flat_map(|(t, n)| (0..*n).map(|p| (t.clone(), p))).collect();

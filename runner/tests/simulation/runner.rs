@@ -31,9 +31,13 @@ use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::faults::{Deadly, Gate, GatedSink, GatedSource, GatedStore};
-use crate::watch::{TrueStore, Watch};
+use crate::watch::{Build, TrueStore, Watch};
 
 pub const SOURCE: &str = "in";
+/// The checkpoint location as the log calls it.
+pub const CHECKPOINT: &str = "mem://checkpoint";
+/// Before the name of an output in its URL.
+pub const LAKE: &str = "mem://lake/";
 
 /// What every runner of a world shares.
 #[derive(Clone)]
@@ -50,6 +54,8 @@ pub struct Setting {
     pub interval: Duration,
     pub max_records: Option<u64>,
     pub batch: usize,
+    /// Rows in a file of the tables.
+    pub file_rows: usize,
     pub bounded: bool,
     pub in_cluster: bool,
     pub latency_ms: u64,
@@ -60,7 +66,37 @@ impl Setting {
     /// The outputs, that of the dead letters included, and where the job log thinks they are.
     pub fn urls(&self) -> BTreeMap<String, String> {
         let letters = self.dead_letters.then(|| dead_letter_output(SOURCE));
-        self.outputs.iter().cloned().chain(letters).map(|name| (name.clone(), format!("mem://lake/{name}"))).collect()
+        self.outputs.iter().cloned().chain(letters).map(|name| (name.clone(), format!("{LAKE}{name}"))).collect()
+    }
+
+    /// The sink of an output as somebody sees it who stands behind that gate.
+    pub fn sink(&self, gate: &Arc<Gate>, output: &str) -> GatedSink {
+        let sink = self.tables.sink(output).with_file_rows(self.file_rows);
+        GatedSink { gate: Arc::clone(gate), sink: Arc::new(sink) as Arc<dyn Sink>, output: output.to_owned() }
+    }
+
+    /// Virtual time as a wall clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(Virtual(self.began))
+    }
+}
+
+/// Where a job lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Another place is another home, which has to take the job over.
+    pub name: u32,
+    /// Another uid at the same place is a StreamingJob that was created again.
+    pub uid: u32,
+}
+
+impl Place {
+    pub fn home(self, in_cluster: bool) -> Home {
+        let Self { name, uid } = self;
+        match in_cluster {
+            true => Home { place: format!("cluster/default/sim{name}"), kubernetes_uid: Some(format!("uid-{uid}")) },
+            false => Home { place: format!("host{name}:/sim"), kubernetes_uid: None },
+        }
     }
 }
 
@@ -69,6 +105,10 @@ impl Setting {
 pub struct Seat {
     pub ordinal: u32,
     pub pod: Option<u64>,
+    pub revision: Revision,
+    pub place: Place,
+    /// Its user allows it to take the job over.
+    pub take_over: bool,
     /// Counts the starts of a world.
     pub start: u64,
     pub seed: u64,
@@ -108,12 +148,17 @@ impl Process {
         let failpoints = Arc::new(Deadly { gate: Arc::clone(&gate), armed: Mutex::new(None) });
         let (control, wanted_term) = watch::channel(wanted);
         let (stop, stopping) = watch::channel(false);
+        let env = Env::seeded(chance.draw(), setting.clock(), Arc::clone(&failpoints) as _);
+        let incarnation = Incarnation(env.uuid());
+        let build = Build { revision: seat.revision.clone(), home: seat.place.home(setting.in_cluster) };
+        setting.watch.started(incarnation, build);
         let parts = Parts {
             setting: setting.clone(),
+            incarnation,
             seat: seat.clone(),
             gate: Arc::clone(&gate),
             store: Arc::new(GatedStore { gate: Arc::clone(&gate), store: Arc::clone(&store) }),
-            env: Env::seeded(chance.draw(), Arc::new(Virtual(setting.began)), Arc::clone(&failpoints) as _),
+            env,
             control: wanted_term,
             stop: stopping,
         };
@@ -122,9 +167,10 @@ impl Process {
     }
 
     pub fn name(&self) -> String {
+        let Seat { ordinal, revision, start, .. } = &self.seat;
         match self.seat.pod {
-            Some(pod) => format!("runner {}.{pod} (start {})", self.seat.ordinal, self.seat.start),
-            None => format!("runner {} (start {})", self.seat.ordinal, self.seat.start),
+            Some(pod) => format!("runner {}.{pod} of {} (start {})", ordinal, revision.0, start),
+            None => format!("runner {} of {} (start {})", ordinal, revision.0, start),
         }
     }
 }
@@ -140,6 +186,7 @@ impl Clock for Virtual {
 
 struct Parts {
     setting: Setting,
+    incarnation: Incarnation,
     seat: Seat,
     gate: Arc<Gate>,
     store: Arc<GatedStore>,
@@ -150,17 +197,18 @@ struct Parts {
 
 impl Parts {
     async fn live(self) -> Outcome {
-        let incarnation = Incarnation(self.env.uuid());
+        let incarnation = self.incarnation;
         let clock = Arc::new(LogClock(self.env.clone()));
         match JobLog::open(Arc::clone(&self.store) as _, clock, incarnation, self.setting.limits).await {
             Err(error) => Outcome::NotOpened(log_failure(&error)),
-            Ok(log) => Outcome::Ran(self.pipeline(incarnation, log).run().await),
+            Ok(log) => Outcome::Ran(self.pipeline(log).run().await),
         }
     }
 
-    fn pipeline(self, incarnation: Incarnation, log: JobLog) -> Pipeline {
-        let setting = &self.setting;
-        let hub = ProgressHub::new("sim", "r1", self.seat.ordinal, &incarnation.to_string(), Duration::from_secs(3600));
+    fn pipeline(self, log: JobLog) -> Pipeline {
+        let (setting, seat, incarnation) = (&self.setting, &self.seat, self.incarnation);
+        let hour = Duration::from_secs(3600);
+        let hub = ProgressHub::new("sim", &seat.revision.0, seat.ordinal, &incarnation.to_string(), hour);
         let hub = Arc::new(hub);
         let columns = ["value".to_owned()];
         let decoder = decode::decoder(SOURCE, &Format::Text, &Needed::Only(BTreeSet::from(columns)));
@@ -168,14 +216,7 @@ impl Parts {
         let slot = |name: &String, schema| OutputSlot {
             name: name.clone(),
             schema,
-            target: Target::Files {
-                sink: Arc::new(GatedSink {
-                    gate: Arc::clone(&self.gate),
-                    sink: Arc::new(setting.tables.sink(name.clone())) as Arc<dyn Sink>,
-                    output: name.clone(),
-                }),
-                url: urls[name].clone(),
-            },
+            target: Target::Files { sink: Arc::new(setting.sink(&self.gate, name)), url: urls[name].clone() },
         };
         let mut outputs: Vec<OutputSlot> = setting.outputs.iter().map(|name| slot(name, decoder.schema())).collect();
         let mut dead_letters = None;
@@ -205,17 +246,16 @@ impl Parts {
             fail_on_data_loss: setting.fail_on_data_loss,
             dead_letters,
         };
-        let place = if setting.in_cluster { "cluster/default/sim" } else { "host:/sim" };
         let identity = Identity {
             incarnation,
-            ordinal: Ordinal(self.seat.ordinal),
-            pod: self.seat.pod,
-            revision: Revision("r1".to_owned()),
+            ordinal: Ordinal(seat.ordinal),
+            pod: seat.pod,
+            revision: seat.revision.clone(),
             start: Start {
-                home: Home { place: place.to_owned(), kubernetes_uid: setting.in_cluster.then(|| "uid-1".to_owned()) },
-                location: "mem://checkpoint".to_owned(),
+                home: seat.place.home(setting.in_cluster),
+                location: CHECKPOINT.to_owned(),
                 fresh_job: JobUid(self.env.uuid()),
-                permission: Permission::None,
+                permission: if seat.take_over { Permission::TakeOver } else { Permission::None },
             },
             outputs: urls.iter().map(|(name, url)| (OutputName(name.clone()), url.clone())).collect(),
             accept_moved_outputs: false,

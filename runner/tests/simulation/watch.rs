@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use millrace::sink::memory::MemoryTables;
 use millrace_joblog::paths::{self, Segment};
-use millrace_joblog::record::{Body, Intents, Slot};
+use millrace_joblog::record::{AdoptReason, Body, Home, Intents, Rewind, RewindPolicy, Slot};
 use millrace_joblog::snapshot::Snapshot;
 use millrace_joblog::store::{LogStore, MemoryStore, PutIfAbsent};
-use millrace_joblog::{Fold, Incarnation, Limits, Ordinal, Seq, StoreError};
+use millrace_joblog::{Fold, Incarnation, Limits, Ordinal, OutputName, Revision, Seq, StoreError};
 use tokio::time::Instant;
 
 use crate::chance::Digest;
+use crate::passes::Passes;
 
 /// Requests to the store without virtual time moving on: more is a loop that never waits.
 const MAX_REQUESTS_AT_ONCE: u64 = 5_000;
@@ -38,6 +39,12 @@ pub struct Seen {
     pub counts: BTreeMap<String, u64>,
     pub digest: Digest,
     pub claims: u64,
+    /// What rewinds and edits make of the tables.
+    pub passes: Passes,
+    /// What the processes are made of that were started.
+    builds: BTreeMap<Incarnation, Build>,
+    /// The last slot that a snapshot holds.
+    pub snapshot: Option<Seq>,
     /// Who claimed each ordinal, in order.
     holders: BTreeMap<Ordinal, Vec<Incarnation>>,
     /// Slots that were created again after they were deleted.
@@ -46,7 +53,7 @@ pub struct Seen {
 }
 
 impl Watch {
-    pub fn new(limits: Limits, loud: bool) -> Arc<Self> {
+    pub fn new(limits: Limits, outputs: Vec<OutputName>, loud: bool) -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
             loud,
@@ -58,6 +65,9 @@ impl Watch {
                 counts: BTreeMap::new(),
                 digest: Digest::default(),
                 claims: 0,
+                passes: Passes::new(outputs),
+                builds: BTreeMap::new(),
+                snapshot: None,
                 holders: BTreeMap::new(),
                 litter: BTreeSet::new(),
                 at_once: (None, 0),
@@ -83,6 +93,11 @@ impl Watch {
         let mut seen = self.seen();
         seen.digest.put(&now.to_le_bytes());
         seen.digest.put(text.as_bytes());
+    }
+
+    /// A process starts that is of this revision and of this home.
+    pub fn started(&self, incarnation: Incarnation, build: Build) {
+        self.seen().builds.insert(incarnation, build);
     }
 
     pub fn count(&self, what: &str) {
@@ -114,6 +129,7 @@ impl Watch {
         } else if let Some(seq) = paths::snapshot_seq(key) {
             let mut seen = self.seen();
             *seen.counts.entry("snapshots".to_owned()).or_default() += 1;
+            seen.snapshot = seen.snapshot.max(Some(seq));
             let truth = seen.history.get(seq.0 as usize + 1).unwrap_or(&seen.fold);
             let fits = Snapshot::decode(key, bytes).is_ok_and(|snapshot| snapshot.into_fold() == *truth);
             drop(seen);
@@ -144,6 +160,7 @@ impl Watch {
                         let before = std::mem::replace(&mut seen.fold, fold);
                         seen.history.push(before);
                         problems.extend(seen.note_slot(seq, &slot));
+                        problems.extend(seen.check_writers(seq, &slot));
                     }
                 },
             }
@@ -209,6 +226,26 @@ impl Seen {
                     }
                     "commits"
                 }
+                Body::Adopt(adopt) => match adopt.reason {
+                    AdoptReason::Recreated => "homes created anew",
+                    AdoptReason::TakenOver => "take-overs",
+                    AdoptReason::Forked => "forks",
+                },
+                Body::Hold(_) => "holds",
+                Body::Release(_) => "holds released",
+                Body::Savepoint(_) => "savepoints made or deleted",
+                Body::Rewind(rewind) => {
+                    problems.extend(self.note_rewind(seq, rewind));
+                    "rewinds"
+                }
+                Body::Retracted(_) => {
+                    let by_runner = entry.writer.ordinal.is_some();
+                    if by_runner { "retractions finished by a runner" } else { "retractions finished by a command" }
+                }
+                Body::Edit(edit) => {
+                    self.passes.edited(seq, edit);
+                    "edits"
+                }
                 Body::Claim(claim) => {
                     self.claims += 1;
                     let holders = self.holders.entry(claim.ordinal).or_default();
@@ -232,6 +269,50 @@ impl Seen {
         }
         problems
     }
+
+    fn note_rewind(&mut self, seq: Seq, rewind: &Rewind) -> Vec<String> {
+        for policy in rewind.outputs.values() {
+            let what = match policy {
+                RewindPolicy::Retract { .. } => "outputs rewound with retract",
+                RewindPolicy::Duplicate => "outputs rewound with duplicate",
+                RewindPolicy::NewPath => "outputs rewound with newPath",
+            };
+            *self.counts.entry(what.to_owned()).or_default() += 1;
+        }
+        let before = self.history.get(seq.0 as usize).unwrap_or(&self.fold);
+        if before.plan().is_some() {
+            *self.counts.entry("rewinds of a bounded read".to_owned()).or_default() += 1;
+        }
+        match millrace_joblog::history::since(before, &rewind.target) {
+            Ok(since) => self.passes.rewound(seq, rewind, since, &self.history),
+            Err(error) => vec![format!("rewind {seq}: {error}")],
+        }
+    }
+
+    /// Only runners of the term's revision and of the log's home claim and commit.
+    fn check_writers(&self, seq: Seq, slot: &Slot) -> Vec<String> {
+        let mut problems = Vec::new();
+        for entry in slot.entries.iter().filter(|entry| matches!(entry.body, Body::Commit(_) | Body::Claim(_))) {
+            let Some(build) = self.builds.get(&entry.writer.incarnation) else {
+                problems.push(format!("slot {seq} is of nobody who was started"));
+                continue;
+            };
+            let revision = self.fold.term().map(|term| &term.revision);
+            if revision != Some(&build.revision) {
+                problems.push(format!("slot {seq} is of revision {}, in a term of {revision:?}", build.revision.0));
+            }
+            if self.fold.home().is_none_or(|state| state.home != build.home) {
+                problems.push(format!("slot {seq} is of home {:?}, which the log is not of", build.home));
+            }
+        }
+        problems
+    }
+}
+
+/// What a process is made of.
+pub struct Build {
+    pub revision: Revision,
+    pub home: Home,
 }
 
 pub fn slot_of(key: &str) -> Option<Seq> {

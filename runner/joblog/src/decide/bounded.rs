@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::decide::{Proposal, Superseded, View};
-use crate::fold::{PlanState, TermState, Unfinished};
+use crate::fold::{HoldState, PlanState, TermState, Unfinished};
 use crate::ids::{Offset, Partition, Revision};
 use crate::record::{Body, Complete, Plan};
 use crate::safeguard::{Safeguard, on};
@@ -21,6 +21,8 @@ pub enum PlanDecision {
     Superseded(Superseded),
     /// The log is in a term of another revision, or in none.
     StaleTerm(Option<TermState>),
+    /// A command stopped all work. Look again later.
+    Held(HoldState),
 }
 
 /// Whether the bounded read is done.
@@ -36,6 +38,8 @@ pub enum CompleteDecision {
     Superseded(Superseded),
     /// The log is in a term of another revision, or in none.
     StaleTerm(Option<TermState>),
+    /// A command stopped all work. Look again later.
+    Held(HoldState),
 }
 
 /// Decides which ends a bounded read has. They are fixed once, for every runner and restart. `again` begins a new read
@@ -54,6 +58,9 @@ pub fn plan(view: &View<'_>, revision: &Revision, ends: &BTreeMap<Partition, Off
     if view.term_of(revision).is_none() || view.seat.is_none() {
         return PlanDecision::StaleTerm(view.fold.term().cloned());
     }
+    if let Some(hold) = view.fold.held().filter(|_| on(Safeguard::Hold)) {
+        return PlanDecision::Held(hold.clone());
+    }
     PlanDecision::Propose(view.propose(Body::Plan(Plan { ends: ends.clone() })))
 }
 
@@ -67,6 +74,9 @@ pub fn complete(view: &View<'_>, revision: &Revision) -> CompleteDecision {
     }
     if view.term_of(revision).is_none() || view.seat.is_none() {
         return CompleteDecision::StaleTerm(view.fold.term().cloned());
+    }
+    if let Some(hold) = view.fold.held().filter(|_| on(Safeguard::Hold)) {
+        return CompleteDecision::Held(hold.clone());
     }
     match view.fold.check_complete() {
         Ok(()) => CompleteDecision::Propose(view.propose(Body::Complete(Complete {}))),

@@ -139,13 +139,15 @@ impl Fold {
     }
 
     /// True if whoever decided this can no longer be expected to publish it: it lost its ordinal, its ordinal has no place
-    /// in the term, or its revision no longer runs.
+    /// in the term, its revision no longer runs, or it owns nothing. In the last case it may be well, and publish it too,
+    /// which does no harm; but if it died, the next process of its ordinal finds nothing to claim and never replaces it.
     pub fn is_orphaned(&self, pending: &Pending) -> bool {
         let Some(ordinal) = pending.ordinal else { return true };
         let placed = self.term.as_ref().is_some_and(|term| {
             term.parallelism.includes(ordinal) && pending.revision.as_ref() == Some(&term.revision)
         });
-        !placed || !self.holds(ordinal, pending.incarnation)
+        let idle = !self.owners.values().any(|owner| owner.incarnation == pending.incarnation);
+        !placed || idle || !self.holds(ordinal, pending.incarnation)
     }
 
     /// The last record published to an ordered output.

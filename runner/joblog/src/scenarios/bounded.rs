@@ -173,3 +173,29 @@ async fn a_completed_read_stays_complete_until_another_revision_reads_on() {
     let mut bounded = edited(&memory, 4, "r1").await;
     won(planned(&mut bounded, 99, false).await);
 }
+
+#[tokio::test]
+async fn a_held_log_takes_neither_a_plan_nor_its_completion() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let mut command = Runner::open(&memory, 2).await;
+    let mut hold = async || {
+        let held = command.append(|view| match crate::decide::hold(view, "test", false) {
+            crate::decide::HoldDecision::Propose(proposal) => Err(proposal),
+            other => Ok(other),
+        });
+        won(held.await);
+    };
+    hold().await;
+    runner.catch_up().await;
+    assert!(matches!(declined(planned(&mut runner, 0, false).await), PlanDecision::Held(_)));
+    let released = runner.append(|view| match crate::decide::release(view, true) {
+        crate::decide::ReleaseDecision::Propose(proposal) => Err(proposal),
+        other => Ok(other),
+    });
+    won(released.await);
+    won(planned(&mut runner, 0, false).await);
+    hold().await;
+    runner.catch_up().await;
+    assert!(matches!(declined(completed(&mut runner).await), CompleteDecision::Held(_)));
+}

@@ -116,3 +116,29 @@ async fn at_most_four_records_are_decided_beyond_the_published_point() {
         won(runner.commit(&epoch).await);
     }
 }
+
+#[tokio::test]
+async fn what_a_decider_left_that_owns_nothing_any_more_is_swept_up() {
+    let memory = MemoryStore::new();
+    let mut zero = Runner::begun(&memory, 1).await;
+    let nothing = |runners: &u32| {
+        let division = Parallelism::new(*runners).unwrap();
+        zero.owned().iter().all(|task| crate::owner(task, division) != Ordinal(0))
+    };
+    let runners = (2..1_000).find(nothing).unwrap();
+    zero.parallelism = runners;
+    zero.generation = Some(Generation(2));
+    won(zero.new_term().await);
+    // The last epoch gives everything away, and the process dies before it publishes. Whoever follows it on its ordinal has
+    // nothing to claim.
+    let seq = zero.committed(0, 10).await;
+    assert_eq!(zero.owned(), BTreeSet::new());
+    let mut publisher = Runner::open(&memory, 2).await;
+    publisher.ordinal = crate::owner(&Task::Publisher(orders()), Parallelism::new(runners).unwrap());
+    publisher.parallelism = runners;
+    publisher.generation = Some(Generation(2));
+    won(publisher.begin().await);
+    let work = publisher.log.fold().work_of(publisher.incarnation);
+    assert_eq!(work.map(|(seq, output, _)| (seq, output.clone())).collect::<Vec<_>>(), [(seq, orders())]);
+    won(publisher.note(&[Note { seq, output: orders() }]).await);
+}

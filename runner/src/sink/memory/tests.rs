@@ -55,8 +55,22 @@ async fn publishing_after_discarding_finds_nothing() {
     sink.discard(&files[0].staged).await.unwrap();
     sink.discard(&files[0].staged).await.unwrap();
     assert_eq!(sink.publish(&files[0]).await.unwrap(), Published::Missing);
+    assert_eq!(sink.inspect(&files[0]).await.unwrap(), Published::Done);
     assert_eq!(sink.retract(&files[0]).await.unwrap(), Published::Done);
+    assert_eq!(sink.inspect(&files[0]).await.unwrap(), Published::Missing);
     assert_eq!(sink.retract(&files[0]).await.unwrap(), Published::Missing);
+}
+
+#[tokio::test]
+async fn files_of_bounded_rows_make_several_of_an_epoch() {
+    let tables = MemoryTables::new(NoFaults);
+    let sink = tables.sink("t").with_file_rows(2);
+    let files = stage(&sink, 0, &[1, 2, 3]).await.unwrap();
+    assert_eq!(files.iter().map(|file| file.rows).collect::<Vec<_>>(), [2, 1]);
+    sink.publish(&files[1]).await.unwrap();
+    assert_eq!(tables.published("t"), [r#"{"v":3}"#]);
+    sink.publish(&files[0]).await.unwrap();
+    assert_eq!(tables.published("t").len(), 3);
 }
 
 #[tokio::test]

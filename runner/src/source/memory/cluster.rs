@@ -89,7 +89,7 @@ pub(super) struct Log {
     /// The first offset that is held.
     pub(super) low: i64,
     /// The next offset to be written.
-    end: i64,
+    pub(super) end: i64,
     /// The first offset of the open transaction.
     open_from: Option<i64>,
     pub(super) records: BTreeMap<i64, Arc<Record>>,
