@@ -68,8 +68,8 @@ pub fn homes() -> Setup {
 
 /// A bounded read whose second runner sees later ends.
 pub fn bounded() -> Setup {
-    let pods = vec![Pod::runner(1, 2), Pod { sees: 2, ..Pod::runner(2, 2) }];
-    Setup { bounded: true, files: true, publishes: true, ..Setup::new(pods) }
+    let pods = vec![Pod::runner(1, 2), Pod { sees: 2, ..Pod::runner(2, 1) }];
+    Setup { bounded: true, files: true, publishes: true, slots: 7, ..Setup::new(pods) }
 }
 
 /// Snapshots, seals and deletion under two writers and over three segments.
@@ -224,7 +224,7 @@ setups! {
     a_runner_and_a_command_that_edits_keep_the_rules: edited, Setup::deeper, [Noted Drained Edited EpochDropped];
     a_command_that_takes_the_hold_of_another_keeps_the_rules: forced, Setup::longer, [HoldTaken Noted Drained Edited];
     homes_that_replace_each_other_keep_the_rules: homes, Setup::deeper, [Adopted HomeRefused];
-    runners_of_a_bounded_read_keep_the_rules: bounded, Setup::deeper, [PlanKept BeyondPlan Completed];
+    runners_of_a_bounded_read_keep_the_rules: bounded, Setup::longer, [PlanKept BeyondPlan Completed];
     writers_of_a_log_that_is_collected_keep_the_rules:
         collection, Setup::lossier, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
     readers_of_litter_keep_the_rules: litter, Setup::unsealed, [SlotRecreated LitterRead VoidWin OpenedFromSnapshot];
