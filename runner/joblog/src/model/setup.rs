@@ -126,6 +126,11 @@ impl Setup {
         Self { slots: self.slots + 1, ..self }
     }
 
+    /// The same with two snapshots kept, so that an old listing shows one that is there.
+    pub fn with_old_snapshots(self) -> Self {
+        Self { limits: Limits { keep_snapshots: 2, ..self.limits }, ..self }
+    }
+
     /// The same, beginning before anything is sealed.
     pub fn unsealed(self) -> Self {
         let prefix = self.prefix.into_iter().filter(|step| !matches!(step, Step::Sweep { .. })).collect();

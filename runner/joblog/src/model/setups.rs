@@ -68,8 +68,8 @@ pub fn homes() -> Setup {
 
 /// A bounded read whose second runner sees later ends.
 pub fn bounded() -> Setup {
-    let pods = vec![Pod::runner(1, 2), Pod { sees: 2, ..Pod::runner(2, 2) }];
-    Setup { bounded: true, files: true, publishes: true, ..Setup::new(pods) }
+    let pods = vec![Pod::runner(1, 2), Pod { sees: 2, ..Pod::runner(2, 1) }];
+    Setup { bounded: true, files: true, publishes: true, slots: 7, ..Setup::new(pods) }
 }
 
 /// Snapshots, seals and deletion under two writers and over three segments.
@@ -214,8 +214,8 @@ setups! {
         takeover, Setup::deeper, [Superseded OwnRecognised LateLanded];
     two_processes_of_one_rank_keep_the_rules: equals, Setup::deeper, [Superseded LateLanded];
     deciders_sweepers_and_the_collector_keep_the_rules:
-        publishing, Setup::deeper, [Noted OrphanPublished StagedCollected Superseded];
-    publishers_of_an_ordered_output_keep_the_rules: ordered, Setup::deeper, [Noted Superseded];
+        publishing, Setup::lossier, [Noted OrphanPublished StagedCollected Superseded];
+    publishers_of_an_ordered_output_keep_the_rules: ordered, Setup::lossier, [Noted Superseded];
     runners_that_publish_for_each_other_keep_the_rules: shared, Setup::longer, [Noted OrphanPublished Superseded];
     runners_that_are_rescaled_keep_the_rules: rescale, Setup::longer, [ClaimedMore EpochDropped HandedOver];
     runners_of_two_revisions_keep_the_rules: revisions, Setup::deeper, [Superseded];
@@ -224,14 +224,14 @@ setups! {
     a_runner_and_a_command_that_edits_keep_the_rules: edited, Setup::deeper, [Noted Drained Edited EpochDropped];
     a_command_that_takes_the_hold_of_another_keeps_the_rules: forced, Setup::longer, [HoldTaken Noted Drained Edited];
     homes_that_replace_each_other_keep_the_rules: homes, Setup::deeper, [Adopted HomeRefused];
-    runners_of_a_bounded_read_keep_the_rules: bounded, Setup::deeper, [PlanKept BeyondPlan Completed];
+    runners_of_a_bounded_read_keep_the_rules: bounded, Setup::longer, [PlanKept BeyondPlan Completed];
     writers_of_a_log_that_is_collected_keep_the_rules:
-        collection, Setup::lossier, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
+        collection, Setup::with_old_snapshots, [Sealed Deleted SlotRecreated VoidWin VoidWasReal OpenedFromSnapshot];
     readers_of_litter_keep_the_rules: litter, Setup::unsealed, [SlotRecreated LitterRead VoidWin OpenedFromSnapshot];
     a_replaced_collector_that_reads_litter_keeps_the_rules:
-        old_collector, Setup::longer, [SlotRecreated LitterRead VoidWin LateLanded];
+        old_collector, Setup::with_old_snapshots, [SlotRecreated LitterRead VoidWin LateLanded];
     an_author_whose_slot_was_deleted_and_taken_keeps_the_rules:
-        overwritten, Setup::unsealed, [SlotRecreated LitterRead VoidWasReal];
+        overwritten, Setup::with_old_snapshots, [SlotRecreated LitterRead VoidWasReal];
     processes_outside_a_cluster_keep_the_rules: nomads, Setup::unsealed, [SlotRecreated VoidWin Superseded];
     a_replaced_publisher_that_reads_litter_keeps_the_rules:
         old_publisher, Setup::longer, [SlotRecreated LitterRead VoidWin Deleted];
