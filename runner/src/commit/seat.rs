@@ -318,3 +318,6 @@ fn refuse(declined: TermDecision) -> Result<Verdict, Failure> {
         TermDecision::Current | TermDecision::Propose(_) | TermDecision::Behind(_) => Ok(Verdict::Fine),
     }
 }
+
+#[cfg(test)]
+mod tests;

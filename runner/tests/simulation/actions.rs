@@ -120,7 +120,7 @@ impl World {
                 self.arm(point, times);
             }
             Action::Pause => {
-                if self.chance.one_in(4)
+                if self.chance.one_in(2)
                     && let Some(command) = self.commands.last()
                 {
                     command.gate.pause();

@@ -8,10 +8,9 @@ use millrace::failpoint::Failpoint;
 pub const SEEDS: u64 = 2_000;
 
 /// Beside the failpoints: what the world did to the runners, and what they did about it.
-const EVENTS: [&str; 37] = [
+const EVENTS: [&str; 36] = [
     "a deleted slot created again",
     "commands refused: held by another",
-    "commands refused: its hold was released",
     "commands refused: the records are deleted",
     "commands refused: what the tables held was taken back",
     "commands run again",

@@ -11,7 +11,7 @@
 //! | `person.rs` | people with `millrace log`: rewinds, edits, savepoints, holds |
 //! | `producer.rs` | what goes into Kafka, and may come out |
 //! | `runner.rs` | one start of one runner: the real pipeline |
-//! | `faults.rs` | what stands between a process and the world: delay, pause, death, faults |
+//! | `gate.rs`, `faults.rs` | what stands between a process and the world: delay, pause, death; faults |
 //! | `watch.rs`, `passes.rs` | the observer of the true log; what rewinds and edits make of the tables |
 //! | `check.rs` | what must hold: all the time, and at rest |
 //! | `coverage.rs` | what has to have happened in 2,000 seeds |
@@ -24,6 +24,7 @@ mod check;
 mod coverage;
 mod deploy;
 mod faults;
+mod gate;
 mod passes;
 mod person;
 mod processes;

@@ -21,7 +21,8 @@ use millrace_joblog::{Incarnation, JobLog, Millis, Offset, OutputName, Partition
 use tokio::task::JoinHandle;
 
 use crate::chance::Chance;
-use crate::faults::{Gate, GatedStore};
+use crate::faults::GatedStore;
+use crate::gate::Gate;
 use crate::runner::{CHECKPOINT, LAKE, Setting};
 use crate::world::World;
 

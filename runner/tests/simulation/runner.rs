@@ -30,7 +30,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::chance::Chance;
-use crate::faults::{Deadly, Gate, GatedSink, GatedSource, GatedStore};
+use crate::faults::{GatedSink, GatedSource, GatedStore};
+use crate::gate::{Deadly, Gate};
 use crate::watch::{Build, TrueStore, Watch};
 
 pub const SOURCE: &str = "in";

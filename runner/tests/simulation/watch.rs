@@ -47,6 +47,8 @@ pub struct Seen {
     pub snapshot: Option<Seq>,
     /// Who claimed each ordinal, in order.
     holders: BTreeMap<Ordinal, Vec<Incarnation>>,
+    /// The first claim of each process.
+    claimed: BTreeMap<Incarnation, Seq>,
     /// Slots that were created again after they were deleted.
     pub litter: BTreeSet<String>,
     at_once: (Option<Instant>, u64),
@@ -69,6 +71,7 @@ impl Watch {
                 builds: BTreeMap::new(),
                 snapshot: None,
                 holders: BTreeMap::new(),
+                claimed: BTreeMap::new(),
                 litter: BTreeSet::new(),
                 at_once: (None, 0),
             }),
@@ -251,10 +254,14 @@ impl Seen {
                     let holders = self.holders.entry(claim.ordinal).or_default();
                     let incarnation = entry.writer.incarnation;
                     if holders.last() != Some(&incarnation) {
-                        if holders.contains(&incarnation) {
+                        // It may never have heard of a first claim whose slot is deleted by now: then it begins anew.
+                        let first = self.claimed.get(&incarnation);
+                        let unheard = first.is_some_and(|first| *first < self.fold.truncated_below());
+                        if holders.contains(&incarnation) && !(unheard && claim.renews.is_none()) {
                             problems.push(format!("superseded incarnation {incarnation} claimed again in slot {seq}"));
                         }
                         holders.push(incarnation);
+                        self.claimed.entry(incarnation).or_insert(seq);
                     }
                     "claims"
                 }

@@ -180,6 +180,7 @@ async fn a_held_log_takes_neither_a_plan_nor_its_completion() {
     let mut runner = Runner::begun(&memory, 1).await;
     let mut command = Runner::open(&memory, 2).await;
     let mut hold = async || {
+        command.catch_up().await;
         let held = command.append(|view| match crate::decide::hold(view, "test", false) {
             crate::decide::HoldDecision::Propose(proposal) => Err(proposal),
             other => Ok(other),

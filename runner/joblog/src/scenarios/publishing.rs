@@ -120,25 +120,24 @@ async fn at_most_four_records_are_decided_beyond_the_published_point() {
 #[tokio::test]
 async fn what_a_decider_left_that_owns_nothing_any_more_is_swept_up() {
     let memory = MemoryStore::new();
-    let mut zero = Runner::begun(&memory, 1).await;
-    let nothing = |runners: &u32| {
-        let division = Parallelism::new(*runners).unwrap();
-        zero.owned().iter().all(|task| crate::owner(task, division) != Ordinal(0))
-    };
-    let runners = (2..1_000).find(nothing).unwrap();
-    zero.parallelism = runners;
-    zero.generation = Some(Generation(2));
-    won(zero.new_term().await);
-    // The last epoch gives everything away, and the process dies before it publishes. Whoever follows it on its ordinal has
-    // nothing to claim.
-    let seq = zero.committed(0, 10).await;
-    assert_eq!(zero.owned(), BTreeSet::new());
-    let mut publisher = Runner::open(&memory, 2).await;
+    let (mut zero, mut one) = two_ordinals(&memory).await;
+    let of_ordinal_one =
+        |runners: u32, task: &Task| crate::owner(task, Parallelism::new(runners).unwrap()) == Ordinal(1);
+    let tasks: BTreeSet<Task> = zero.owned().into_iter().chain(one.owned()).collect();
+    let runners = (3..1_000).find(|runners| !tasks.iter().any(|task| of_ordinal_one(*runners, task))).unwrap();
+    let number = (0..4).find(|number| one.owned().contains(&reads(*number))).unwrap();
+    one.parallelism = runners;
+    won(one.new_term().await);
+    // Its last epoch gives everything away, and it dies before it publishes. Whoever follows it on its ordinal has nothing
+    // to claim.
+    let seq = one.committed(number, 10).await;
+    assert_eq!(one.owned(), BTreeSet::new());
+    zero.catch_up().await;
+    drop(zero.commit(&Commit::default()).await);
+    let mut publisher = Runner::open(&memory, 3).await;
     publisher.ordinal = crate::owner(&Task::Publisher(orders()), Parallelism::new(runners).unwrap());
     publisher.parallelism = runners;
-    publisher.generation = Some(Generation(2));
     won(publisher.begin().await);
-    let work = publisher.log.fold().work_of(publisher.incarnation);
-    assert_eq!(work.map(|(seq, output, _)| (seq, output.clone())).collect::<Vec<_>>(), [(seq, orders())]);
-    won(publisher.note(&[Note { seq, output: orders() }]).await);
+    assert_eq!(work(&publisher), [of(seq, orders())]);
+    won(publisher.note(&[of(seq, orders())]).await);
 }

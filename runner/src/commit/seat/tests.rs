@@ -1,0 +1,73 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+//! Processes of several homes on one log in memory: which of them take a place in it.
+
+use std::sync::Arc;
+
+use millrace_joblog::decide::{Permission, Start};
+use millrace_joblog::record::Home;
+use millrace_joblog::store::MemoryStore;
+use millrace_joblog::{JobLog, Limits};
+
+use super::*;
+use crate::env::{Env, LogClock};
+use crate::ids::{Generation, Incarnation, JobUid, Ordinal, Revision};
+use crate::progress::ProgressHub;
+
+async fn process(memory: &MemoryStore, uid: &str, ordinal: u32, revision: &str) -> Committer {
+    let env = Env::system();
+    let incarnation = Incarnation(env.uuid());
+    let clock = Arc::new(LogClock(env.clone()));
+    let log = JobLog::open(Arc::new(memory.clone()), clock, incarnation, Limits::STANDARD).await.unwrap();
+    let home = Home { place: "cluster/default/job".to_owned(), kubernetes_uid: Some(uid.to_owned()) };
+    let fresh_job = JobUid(env.uuid());
+    let identity = Identity {
+        incarnation,
+        ordinal: Ordinal(ordinal),
+        pod: Some(1),
+        revision: Revision(revision.to_owned()),
+        start: Start { home, location: "mem://log".to_owned(), fresh_job, permission: Permission::None },
+        outputs: BTreeMap::new(),
+        accept_moved_outputs: false,
+    };
+    let hub = ProgressHub::new("job", revision, ordinal, &incarnation.to_string(), Duration::from_secs(60));
+    Committer::new(env, Arc::new(hub), log, identity, Arc::new(Vec::new()))
+}
+
+fn told(generation: u64, revision: &str, parallelism: u32) -> Control {
+    Control { generation: Some(Generation(generation)), revision: Revision(revision.to_owned()), parallelism }
+}
+
+async fn claim(process: &mut Committer, wanted: &Control) -> Verdict {
+    process.claim(&[], BTreeMap::new(), wanted).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_process_that_began_without_a_claim_takes_no_place_in_the_home_that_replaced_its_own() {
+    let memory = MemoryStore::new();
+    // There is no place for it yet, so that it claims nothing.
+    let mut early = process(&memory, "uid-1", 1, "r1").await;
+    assert_eq!(claim(&mut early, &told(1, "r1", 1)).await, Verdict::Fine);
+    assert!(early.is_joined() && !early.owns_anything());
+    let mut next = process(&memory, "uid-2", 0, "r1").await;
+    assert_eq!(claim(&mut next, &told(1, "r1", 4)).await, Verdict::Fine);
+    assert_eq!(early.tick().await.unwrap(), Verdict::Fine);
+    let wanted = told(2, "r1", 9);
+    assert!(matches!(early.ensure_term(&wanted).await.unwrap(), Verdict::Superseded(_)));
+    assert!(matches!(claim(&mut early, &wanted).await, Verdict::Superseded(_)));
+    assert_eq!(next.tick().await.unwrap(), Verdict::Fine);
+    assert_eq!(next.fold().term().unwrap().generation, Generation(1));
+}
+
+#[tokio::test]
+async fn a_process_told_of_a_later_revision_brings_no_generation_from_another_home() {
+    let memory = MemoryStore::new();
+    claim(&mut process(&memory, "uid-1", 0, "r1").await, &told(7, "r1", 1)).await;
+    let mut outdated = process(&memory, "uid-2", 0, "r1").await;
+    assert_eq!(claim(&mut outdated, &told(2, "r2", 1)).await, Verdict::Fine);
+    assert!(!outdated.is_joined(), "there is nothing for it to work in");
+    let mut current = process(&memory, "uid-2", 0, "r2").await;
+    claim(&mut current, &told(2, "r2", 1)).await;
+    assert!(current.owns_anything());
+    assert_eq!(current.fold().term().unwrap().generation, Generation(2));
+}
