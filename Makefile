@@ -50,7 +50,7 @@ integration: servers
 # The figures, one row of them a target, in release build. SIZE makes a row smaller or larger: messages, times, epochs or
 # minutes.
 
-release: ; cargo build --release --workspace --all-targets
+release: ; cargo build --release --workspace --bins --examples
 
 FIGURES = CARGO_MANIFEST_DIR=$(CURDIR)/tests MILLRACE_BIN=$(CURDIR)/target/release/millrace target/release/examples/figures
 

@@ -239,7 +239,7 @@ impl Committer {
             Reply::Declined(PlanDecision::Superseded(superseded)) => {
                 return Ok(Verdict::Superseded(superseded.to_string()));
             }
-            // No place in the division, and the job is done: nothing will ever be this process's to do.
+            // Nothing will ever be this process's to do.
             Reply::Declined(_) if self.is_done_without_us() => return Ok(Verdict::Completed),
             Reply::Declined(_) => {}
             Reply::Reopened => return Ok(Verdict::StartOver),
@@ -247,9 +247,14 @@ impl Committer {
         Ok(Verdict::Fine)
     }
 
+    /// Whether the read is complete and the division gave this ordinal nothing of it.
     fn is_done_without_us(&self) -> bool {
-        let unplaced = self.fold().term().is_some_and(|term| !term.parallelism.includes(self.identity.ordinal));
-        unplaced && self.fold().plan().is_some_and(|plan| plan.complete.is_some())
+        let Some(term) = self.fold().term() else { return false };
+        let known = self.fold().partitions().keys().cloned();
+        let outputs: Vec<OutputName> = self.outputs.iter().map(|output| OutputName(output.name.clone())).collect();
+        let tasks = candidates(self.fold(), known, outputs.iter());
+        let placed = tasks.iter().any(|task| owner(task, term.parallelism) == self.identity.ordinal);
+        !placed && self.fold().plan().is_some_and(|plan| plan.complete.is_some())
     }
 
     /// The term to ask for. `None` if that is for others to do and this process has nothing to work in.

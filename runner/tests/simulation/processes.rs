@@ -7,7 +7,6 @@ use millrace::failpoint::Failpoint;
 use millrace::failure::Failure;
 use millrace::pipeline::Ended;
 use millrace_crds::contract::FailureClass;
-use millrace_joblog::Ordinal;
 use millrace_joblog::fold::HomeState;
 
 use crate::deploy::Deployed;
@@ -93,7 +92,6 @@ impl World {
         if self.setting.watch.seen().fold.plan().is_none_or(|plan| plan.complete.is_none()) {
             self.done.clear();
         }
-        self.send_home_the_idle();
         for ordinal in 0..self.deployed.wanted.parallelism {
             let awake = |process: &Process| {
                 process.seat.ordinal == ordinal && !process.gate.is_paused() && self.deployed.is_current(process)
@@ -107,24 +105,6 @@ impl World {
                     .iter()
                     .any(|(seat, _)| seat.ordinal == ordinal && seat.place == place && seat.pod == newest);
                 self.start(ordinal, container && !known);
-            }
-        }
-    }
-
-    /// Outside a cluster a runner that comes after the end of a bounded read begins another one, unless nothing belongs to
-    /// it: then it waits for the others, and if none comes, a person stops it.
-    fn send_home_the_idle(&mut self) {
-        let fold = self.setting.watch.seen().fold.clone();
-        let complete = fold.plan().is_some_and(|plan| plan.complete.is_some());
-        if !self.healed || self.setting.in_cluster || !complete {
-            return;
-        }
-        for index in 0..self.processes.len() {
-            let ordinal = self.processes[index].seat.ordinal;
-            if fold.standing(Ordinal(ordinal)).is_none() {
-                self.setting.watch.count("idle runners sent home");
-                self.done.insert(ordinal);
-                self.stop(index);
             }
         }
     }
