@@ -28,7 +28,7 @@ impl Committer {
                 tracing::debug!(%error, "upkeep of the job log waits");
                 Ok(())
             }
-            Err(error) => Err(super::committer::log_failure(&error)),
+            Err(error) => Err(super::append::log_failure(&error)),
         }
     }
 

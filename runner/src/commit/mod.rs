@@ -3,6 +3,7 @@
 //! The [`Committer`] holds this process's copy of the job log and turns its decisions into acts. While it commits an
 //! epoch in a task of its own, the pipeline reads the next one; [`Committing`] is the hand-over between the two.
 
+mod append;
 mod collect;
 mod committer;
 pub mod placed;
@@ -12,7 +13,8 @@ mod seat;
 
 use tokio::task::JoinHandle;
 
-pub use committer::{Committer, Identity, log_failure};
+pub use append::log_failure;
+pub use committer::{Committer, Identity};
 pub use seat::Duties;
 
 use crate::epoch::ClosedEpoch;

@@ -1,14 +1,12 @@
 //! Publishing what was decided: staged files get their final names, and the log is told.
 
-use std::time::Duration;
-
 use millrace_joblog::CaughtUp;
 use millrace_joblog::record::{Intents, Note, ParquetFile};
 use tokio::time::sleep;
 
+use super::append::retry;
 use super::committer::Leftover;
 use super::{Committer, Verdict};
-use crate::env::Backoff;
 use crate::failpoint::Failpoint;
 use crate::failure::Failure;
 use crate::ids::{OutputName, Seq};
@@ -29,7 +27,7 @@ impl Committer {
             if place > 0 {
                 self.env.failpoints.reach(Failpoint::Publishing).await;
             }
-            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+            let mut backoff = retry();
             loop {
                 match sink.publish(file).await {
                     Ok(Published::Done) => break,
@@ -88,7 +86,7 @@ impl Committer {
     /// Whether what was read of the log goes to its end, so that what it does not say may be acted on: what looks like the
     /// end may be where deleted slots begin. Else the log was opened anew.
     pub(super) async fn is_certain(&mut self) -> Result<bool, Failure> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut backoff = retry();
         loop {
             match self.log.confirm().await {
                 Ok(true) => return Ok(true),
@@ -147,7 +145,7 @@ impl Committer {
 
     /// Whether the log knows the record as published; read from its tail.
     async fn is_noted(&mut self, note: &Note) -> Result<bool, Failure> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut backoff = retry();
         loop {
             match self.log.catch_up().await {
                 // The end that a process sees after a long sleep may be where slots were deleted.

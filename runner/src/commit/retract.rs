@@ -4,7 +4,7 @@ use millrace_joblog::decide::retracted;
 use millrace_joblog::log::Compose;
 use millrace_joblog::record::{Note, PublishedFile};
 
-use super::committer::Reply;
+use super::append::Reply;
 use super::placed::{Placed, retract, rewritten};
 use super::{Committer, Verdict};
 use crate::failure::Failure;

@@ -10,7 +10,8 @@ use millrace_joblog::log::Compose;
 use millrace_joblog::{Fold, Parallelism, owner};
 use tokio::time::Instant;
 
-use super::committer::{Identity, Reply};
+use super::append::Reply;
+use super::committer::Identity;
 use super::{Committer, Verdict, list};
 use crate::control::Control;
 use crate::failure::Failure;
