@@ -1,25 +1,26 @@
 //! The job that the destructive tests attack: nested orders with a bad message here and there, read once into two tables
 //! and a table of dead letters, on disk or in MinIO; its job log; and what became of every message.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+mod log;
+mod stream;
+mod tally;
+mod term_file;
+
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::duckdb::{Oracle, Row};
-use crate::messages::{Kind, Messages};
-use crate::produce::{Codec, Producer};
+pub use self::log::Log;
+pub use self::stream::{Stream, produce};
+use self::tally::tallies_of;
+pub use self::tally::{Tallies, tallies};
+pub use self::term_file::TermFile;
+use crate::duckdb::Oracle;
 use crate::runner::{Launch, Runner};
-use crate::servers::kafka::{Kafka, Login};
+use crate::servers::kafka::Kafka;
 use crate::servers::minio::Minio;
 use crate::servers::{scratch, unique};
 use crate::{Result, block_on, wait};
@@ -28,9 +29,6 @@ use crate::{Result, block_on, wait};
 pub const PARTITIONS: i32 = 4;
 /// What the job writes, unless it has one output only.
 const TABLES: [&str; 3] = ["commandes", "items", "bad"];
-/// One message in so many does not decode.
-const BAD_EVERY: u64 = 97;
-
 /// Where a job keeps its tables and its log.
 #[derive(Debug)]
 pub enum Place<'a> {
@@ -62,20 +60,6 @@ pub struct Job<'a> {
     pub one_output: bool,
     bootstrap: String,
     home: String,
-}
-
-/// A job's log as its objects say: the entries of every slot, for counting.
-#[derive(Debug, Default)]
-pub struct Log {
-    slots: BTreeMap<String, Vec<Value>>,
-}
-
-/// A topic that is being produced to by a thread.
-#[derive(Debug)]
-pub struct Stream {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl<'a> Place<'a> {
@@ -277,265 +261,5 @@ spec:
             let printed = printed.join("\n---\n");
             format!("committed {committed:?} of {ends:?}, {unpublished} unpublished; the runners printed\n{printed}")
         })
-    }
-}
-
-impl Log {
-    fn add(&mut self, key: &str, read: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
-        if !key.ends_with(".json") || self.slots.contains_key(key) {
-            return Ok(());
-        }
-        let slot: Value = serde_json::from_slice(&read()?).with_context(|| format!("slot {key}"))?;
-        let entries = slot["entries"].as_array().cloned().with_context(|| format!("slot {key} has no entries"))?;
-        self.slots.insert(key.to_owned(), entries);
-        Ok(())
-    }
-
-    /// How many slots it has.
-    pub fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// How many entries there are of a kind, by the name of the format: `claim`, `commit`, `term` …
-    pub fn count(&self, kind: &str) -> usize {
-        self.entries(kind).count()
-    }
-
-    /// The bodies of the entries of a kind, in order.
-    pub fn entries<'l>(&'l self, kind: &'l str) -> impl Iterator<Item = &'l Value> {
-        self.slots.values().flatten().filter_map(move |entry| entry["body"].get(kind))
-    }
-
-    /// The incarnations that wrote entries of a kind, in order.
-    pub fn writers<'l>(&'l self, kind: &'l str) -> impl Iterator<Item = &'l str> {
-        let of_kind = self.slots.values().flatten().filter(move |entry| entry["body"].get(kind).is_some());
-        of_kind.filter_map(|entry| entry["writer"]["incarnation"].as_str())
-    }
-
-    /// Whose the last commit of each partition is.
-    pub fn last_committers(&self) -> BTreeMap<&str, &str> {
-        let mut last = BTreeMap::new();
-        for entry in self.slots.values().flatten() {
-            let ranges = entry["body"]["commit"]["ranges"].as_object().into_iter().flatten();
-            for (partition, writer) in
-                ranges.filter_map(|(name, _)| Some((name, entry["writer"]["incarnation"].as_str()?)))
-            {
-                last.insert(partition.as_str(), writer);
-            }
-        }
-        last
-    }
-
-    /// How many decided outputs of records are not noted as published.
-    pub fn unpublished(&self) -> usize {
-        let mut pending = BTreeSet::new();
-        for (key, entries) in &self.slots {
-            let name = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
-            let seq = name.and_then(|name| name.parse::<u64>().ok()).unwrap_or_default();
-            for body in entries.iter().map(|entry| &entry["body"]) {
-                let notes = [&body["commit"]["published"], &body["published"]["notes"]];
-                for note in notes.into_iter().filter_map(Value::as_array).flatten() {
-                    pending.remove(&(note["seq"].as_u64().unwrap_or_default(), note["output"].to_string()));
-                }
-                let outputs = body["commit"]["intents"].as_object().into_iter().flatten();
-                pending.extend(outputs.map(|(output, _)| (seq, json!(output).to_string())));
-            }
-        }
-        pending.len()
-    }
-
-    /// Up to which offset each partition is committed.
-    pub fn committed(&self, partitions: i32) -> Vec<i64> {
-        let mut committed = vec![0; usize::try_from(partitions).unwrap_or(0)];
-        for commit in self.entries("commit") {
-            for (partition, range) in commit["ranges"].as_object().into_iter().flatten() {
-                let number = partition.rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
-                let place = number.and_then(|number| committed.get_mut(number));
-                if let (Some(place), Some(to)) = (place, range["to"].as_i64()) {
-                    *place = to.max(*place);
-                }
-            }
-        }
-        committed
-    }
-}
-
-/// What became of the messages in the three tables of one job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tallies {
-    /// Messages in the topic.
-    pub messages: u64,
-    /// Rows that are missing, by table.
-    pub lost: BTreeMap<&'static str, u64>,
-    /// Rows that are there too often, or that no message is behind, by table.
-    pub extra: BTreeMap<&'static str, u64>,
-}
-
-impl Tallies {
-    /// Whether every row is there once and nothing else is.
-    pub fn is_exact(&self) -> bool {
-        self.messages > 0 && self.lost.values().chain(self.extra.values()).all(|count| *count == 0)
-    }
-}
-
-/// What became of the messages of the view `messages` in the tables of several jobs that read the same topic; each job's
-/// views end in one of `suffixes` ([`Job::views`]).
-///
-/// # Errors
-///
-/// When the oracle fails.
-pub fn tallies(oracle: &Oracle, suffixes: &[&str]) -> Result<Vec<Tallies>> {
-    tallies_of(oracle, suffixes, &TABLES)
-}
-
-fn tallies_of(oracle: &Oracle, suffixes: &[&str], tables: &[&str]) -> Result<Vec<Tallies>> {
-    // A row is its message's place and enough of its contents to tell one row of a message from another.
-    let expected = [
-        ("commandes", "SELECT _partition AS p, _offset AS o, (_text->>'order_id')::BIGINT AS v FROM messages WHERE _text LIKE '{%'"),
-        (
-            "items",
-            "SELECT p, o, hash((item->>'product_id')::INT, (item->>'quantity')::INT, (item->>'subtotal')::DOUBLE) AS v FROM (
-               SELECT _partition AS p, _offset AS o, unnest(from_json(_text->'items', '[\"JSON\"]')) AS item
-               FROM messages WHERE _text LIKE '{%')",
-        ),
-        ("bad", "SELECT _partition AS p, _offset AS o, hash(_value) AS v FROM messages WHERE _text NOT LIKE '{%'"),
-    ];
-    let expected: Vec<_> = expected.into_iter().filter(|(table, _)| tables.contains(table)).collect();
-    let actual = |table: &str, suffix: &str| match table {
-        "commandes" => format!("SELECT p, o, order_id::BIGINT AS v FROM commandes{suffix}"),
-        "items" => {
-            format!("SELECT p, o, hash(product_id::INT, quantity::INT, subtotal::DOUBLE) AS v FROM items{suffix}")
-        }
-        _ => format!("SELECT partition AS p, \"offset\" AS o, hash(value) AS v FROM bad{suffix}"),
-    };
-    let mut selects = Vec::new();
-    for suffix in suffixes {
-        let mut columns = vec!["(SELECT count(*) FROM messages) AS messages".to_owned()];
-        for (table, expected) in &expected {
-            let actual = actual(table, suffix);
-            columns.push(format!("(SELECT count(*) FROM (({expected}) EXCEPT ALL ({actual}))) AS lost_{table}"));
-            columns.push(format!("(SELECT count(*) FROM (({actual}) EXCEPT ALL ({expected}))) AS extra_{table}"));
-        }
-        selects.push(format!("SELECT '{suffix}' AS suffix, {}", columns.join(", ")));
-    }
-    let rows = oracle.rows(&selects.join(" UNION ALL "))?;
-    let of = |suffix: &str| -> Result<Tallies> {
-        let row: &Row = rows.iter().find(|row| row["suffix"] == json!(suffix)).context("a job has no tally")?;
-        let count = |column: String| row.get(&column).and_then(Value::as_u64).with_context(|| format!("no {column}"));
-        let counts = |prefix: &str| -> Result<BTreeMap<&'static str, u64>> {
-            expected.iter().map(|(table, _)| Ok((*table, count(format!("{prefix}_{table}"))?))).collect()
-        };
-        Ok(Tallies { messages: count("messages".to_owned())?, lost: counts("lost")?, extra: counts("extra")? })
-    };
-    suffixes.iter().map(|suffix| of(suffix)).collect()
-}
-
-/// Produces the orders of that range of numbers, one in 97 of which does not decode, and returns once the broker has them.
-///
-/// # Errors
-///
-/// When the broker refuses one or does not answer.
-pub fn produce(kafka: &Kafka, topic: &str, range: Range<u64>) -> Result<()> {
-    let producer = Producer::new(kafka, Login::Plaintext, Codec::Lz4)?;
-    send(&producer, topic, range)?;
-    producer.flush()
-}
-
-fn send(producer: &Producer, topic: &str, range: Range<u64>) -> Result<()> {
-    let messages = Messages::new(Kind::NestedOrders, PARTITIONS);
-    for index in range {
-        let mut message = messages.get(index);
-        if index % BAD_EVERY == 50 {
-            message.value = Some(format!("order {index}, on paper").into_bytes());
-        }
-        producer.send(topic, &message)?;
-    }
-    Ok(())
-}
-
-impl Stream {
-    /// Produces about `rate` orders a second to the topic, from order 0 on, until it is finished. A broker that is away for
-    /// less than a minute only delays it.
-    ///
-    /// # Errors
-    ///
-    /// When no producer can be made.
-    pub fn start(kafka: &Kafka, topic: &str, rate: u64) -> Result<Stream> {
-        const PULSE: Duration = Duration::from_millis(20);
-        let producer = Producer::new(kafka, Login::Plaintext, Codec::Lz4)?;
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted, topic) = (stop.clone(), sent.clone(), topic.to_owned());
-        let pulse = (rate / 50).max(1);
-        let thread = std::thread::spawn(move || {
-            let mut next = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                send(&producer, &topic, next..next + pulse)?;
-                next += pulse;
-                counted.store(next, Ordering::Relaxed);
-                std::thread::sleep(PULSE);
-            }
-            producer.flush()
-        });
-        Ok(Stream { stop, sent, thread: Some(thread) })
-    }
-
-    /// How many orders were sent so far.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Stops producing, and returns once the broker has everything: how many orders there are.
-    ///
-    /// # Errors
-    ///
-    /// When the broker did not take them.
-    pub fn finish(mut self) -> Result<u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().context("the stream was finished before")?;
-        thread.join().map_err(|_| anyhow!("the producing thread panicked"))??;
-        Ok(self.sent())
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A file that holds the wanted term of one or several runners, replaced as the kubelet replaces it.
-#[derive(Debug)]
-pub struct TermFile {
-    directory: TempDir,
-    revision: String,
-}
-
-impl TermFile {
-    /// A file for that revision.
-    ///
-    /// # Errors
-    ///
-    /// When the temporary directory cannot be written.
-    pub fn new(revision: &str, generation: u64, parallelism: u32) -> Result<TermFile> {
-        let file = TermFile { directory: scratch("term")?, revision: revision.to_owned() };
-        file.set(generation, parallelism)?;
-        Ok(file)
-    }
-
-    /// Asks for another term.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be written.
-    pub fn set(&self, generation: u64, parallelism: u32) -> Result<()> {
-        let request = json!({"generation": generation, "revision": self.revision, "parallelism": parallelism});
-        let partial = self.directory.path().join("partial");
-        std::fs::write(&partial, request.to_string())?;
-        Ok(std::fs::rename(partial, self.path())?)
-    }
-
-    /// Its path.
-    pub fn path(&self) -> PathBuf {
-        self.directory.path().join("term")
     }
 }
