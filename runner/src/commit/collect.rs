@@ -38,9 +38,10 @@ impl Committer {
         if !self.fold().owns(&Task::Collector, self.identity.incarnation) {
             return;
         }
+        let Some(job) = self.fold().home().map(|home| home.job.to_string()) else { return };
         for (index, output) in self.outputs.iter().enumerate() {
             let Some((sink, _)) = output.files() else { continue };
-            match sink.list_staged().await {
+            match sink.list_staged(&job).await {
                 Ok(staged) => {
                     let dead: Vec<String> = staged.into_iter().filter(|path| is_dead(path, self.fold())).collect();
                     if !dead.is_empty() {

@@ -222,12 +222,13 @@ impl Sink for MemorySink {
         removed.map_err(|reason| self.unavailable(reason))
     }
 
-    async fn list_staged(&self) -> Result<Vec<String>, SinkError> {
+    async fn list_staged(&self, job_uid: &str) -> Result<Vec<String>, SinkError> {
         tokio::task::yield_now().await;
         let prefix = self.full("");
         let listed = self.tables.request(Request::List, &prefix, |objects| {
             let relative = objects.keys().filter_map(|path| path.strip_prefix(&prefix));
-            relative.filter(|path| StagedName::parse(path).is_some()).map(str::to_owned).collect()
+            let ours = |path: &str| StagedName::parse(path).is_some_and(|name| name.job_uid == job_uid);
+            relative.filter(|path| ours(path)).map(str::to_owned).collect()
         });
         listed.map_err(|reason| self.unavailable(reason))
     }
@@ -287,7 +288,7 @@ impl EpochWriter for MemoryEpoch {
             let name = StagedName::new(&self.name, number);
             let file = StagedFile {
                 staged: name.path(),
-                target: name.target(&self.name.job_uid, "", ".jsonl"),
+                target: name.target("", ".jsonl"),
                 bytes: size(lines),
                 rows: lines.len() as u64,
                 etag: None,

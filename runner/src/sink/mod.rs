@@ -63,9 +63,9 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Every object in the folder of staged ones, relative to the output's location, for the collector. What
+    /// Every object in a job's folder of staged ones, relative to the output's location, for the collector. What
     /// [`names::StagedName::parse`] does not know is not ours.
-    async fn list_staged(&self) -> Result<Vec<String>, SinkError>;
+    async fn list_staged(&self, job_uid: &str) -> Result<Vec<String>, SinkError>;
 
     /// Whether a published file is there ([`Published::Done`]) and is still the one that was published: what
     /// [`Sink::retract`] will find.

@@ -1,7 +1,7 @@
 //! Parquet files in a folder: staged while an epoch is open, copied to their final names once it was decided.
 //!
 //! ```text
-//! <location>/_millrace/staged/<claim seq>-<incarnation>-<epoch>-<n>.staged     no reader takes it for data
+//! <location>/_millrace/staged/<job uid>/<claim seq>-<incarnation>-<epoch>-<n>.staged     no reader takes it for data
 //! <location>/[column=value/…]part-<job>-<incarnation>-<epoch>-<n>.zstd.parquet  published
 //! ```
 
@@ -24,7 +24,7 @@ use parquet::basic::{Compression as Codec, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use uuid::Uuid;
 
-use super::names::{RESERVED_DIR, STAGED_DIR};
+use super::names::{RESERVED_DIR, staged_dir};
 use super::{EpochName, EpochWriter, Published, Sink, SinkError, StagedFile};
 use crate::storage::{FaultKind, StoreAt, StoreFault, classify};
 use encode::{EncodeError, Encoder, Limits};
@@ -155,9 +155,9 @@ impl Sink for ParquetSink {
         self.shared.delete(staged).await
     }
 
-    async fn list_staged(&self) -> Result<Vec<String>, SinkError> {
+    async fn list_staged(&self, job_uid: &str) -> Result<Vec<String>, SinkError> {
         let listed = async {
-            let prefix = self.shared.at.path(STAGED_DIR)?;
+            let prefix = self.shared.at.path(&staged_dir(job_uid))?;
             let list = self.shared.at.store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect();
             let found: Vec<Path> = within(PATIENCE * 6, "listing", &prefix, list).await?;
             Ok(found.iter().filter_map(|path| self.shared.at.relative(path)).collect())

@@ -125,9 +125,9 @@ impl Sink for GatedSink {
         outcome
     }
 
-    async fn list_staged(&self) -> Result<Vec<String>, SinkError> {
+    async fn list_staged(&self, job_uid: &str) -> Result<Vec<String>, SinkError> {
         self.gate.travel().await;
-        let outcome = self.sink.list_staged().await;
+        let outcome = self.sink.list_staged(job_uid).await;
         self.gate.travel().await;
         outcome
     }

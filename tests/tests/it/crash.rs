@@ -46,6 +46,27 @@ fn a_crash_between_a_snapshot_and_its_upkeep_loses_and_doubles_nothing_on_disk()
     crash_snapshotted(Place::disk().unwrap());
 }
 
+#[test]
+fn what_a_dead_job_decided_is_left_alone_by_another_job_that_writes_to_the_same_tables() {
+    let (kafka, minio) = (Kafka::shared().unwrap(), Minio::shared().unwrap());
+    let [topic, empty] = ["shared", "shared-empty"].map(|name| kafka.unique_topic(name, 4).unwrap());
+    produce(kafka, &topic, 0..3_000).unwrap();
+    let tables = minio.unique_bucket("lake").unwrap();
+    let job = |topic: &str| {
+        let place = Place::Minio { minio, tables: tables.clone(), log: minio.unique_bucket("log").unwrap() };
+        Job::new(kafka, topic, place, "availableNow: {}")
+    };
+    let dying = job(&topic);
+    let (status, printed) = dying.launch().unwrap().env(ARMED, "decided").finish(SOON).unwrap();
+    assert_aborted(status, "decided", &printed);
+    // Its collector runs when it claims, and again at its end.
+    let (status, printed) = job(&empty).launch().unwrap().finish(SOON).unwrap();
+    assert!(status.success(), "{status}: {printed}");
+    let (status, printed) = dying.launch().unwrap().finish(SOON).unwrap();
+    assert!(status.success(), "{status}: {printed}");
+    assert_eq!(dying.check_exactly_once(kafka).unwrap().messages, 3_000);
+}
+
 /// `time`: at which of the times that a failpoint is met the process dies, if it is met so often.
 fn crash_everywhere(place: impl Fn() -> Place<'static>, time: &str) {
     let kafka = Kafka::shared().unwrap();

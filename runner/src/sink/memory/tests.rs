@@ -43,7 +43,7 @@ async fn published_rows_are_lines_and_staged_ones_are_not_read() {
     }
     assert_eq!(tables.published("t"), [r#"{"v":1}"#, r#"{"v":2}"#]);
     assert_eq!(tables.published("another"), Vec::<String>::new());
-    assert_eq!(sink.list_staged().await.unwrap().len(), 2);
+    assert_eq!(sink.list_staged("job").await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ impl ParquetEpoch {
     fn staged_file(&self, staged: &StagedName, closed: ClosedFile) -> StagedFile {
         StagedFile {
             staged: staged.path(),
-            target: staged.target(&self.name.job_uid, &closed.partition, self.sink.suffix),
+            target: staged.target(&closed.partition, self.sink.suffix),
             bytes: closed.bytes,
             rows: closed.rows,
             etag: None,

@@ -78,10 +78,23 @@ async fn nested_rows_come_back_as_they_were_on_disk_and_in_memory() {
 async fn a_file_name_says_its_codec_and_no_reader_takes_a_staged_one() {
     let place = Place::memory(small());
     let files = stage(&place, &[numbers(0..3)], epoch(4)).await;
-    assert_eq!(files[0].staged, "_millrace/staged/00000000000000000007-in-car-4-0.staged");
+    assert_eq!(files[0].staged, "_millrace/staged/0f5cab99-1111-2222/00000000000000000007-in-car-4-0.staged");
     assert_eq!(files[0].target, "part-0f5cab99-in-car-4-0.zstd.parquet");
-    assert_eq!(place.sink.list_staged().await.unwrap(), [files[0].staged.clone()]);
+    assert_eq!(place.sink.list_staged(&epoch(4).job_uid).await.unwrap(), [files[0].staged.clone()]);
     assert!(StagedName::parse(&files[0].staged).is_some());
+}
+
+#[tokio::test]
+async fn what_another_job_staged_for_the_same_table_is_not_listed() {
+    for place in [Place::disk(small()), Place::memory(small())] {
+        let another = EpochName { job_uid: "another".to_owned(), ..epoch(0) };
+        let (ours, theirs) =
+            (stage(&place, &[numbers(0..3)], epoch(0)).await, stage(&place, &[numbers(3..6)], another).await);
+        assert_eq!(place.sink.list_staged(&epoch(0).job_uid).await.unwrap(), [ours[0].staged.clone()]);
+        publish_all(&place, &ours).await;
+        publish_all(&place, &theirs).await;
+        assert_eq!(place.names().await.len(), 2, "the files of both");
+    }
 }
 
 #[tokio::test]
@@ -89,7 +102,7 @@ async fn an_epoch_without_rows_stages_nothing() {
     let place = Place::disk(small());
     let empty = numbers(0..0);
     assert_eq!(stage(&place, &[empty.clone(), empty], epoch(0)).await, []);
-    assert_eq!(place.sink.list_staged().await.unwrap(), Vec::<String>::new());
+    assert_eq!(place.sink.list_staged(&epoch(0).job_uid).await.unwrap(), Vec::<String>::new());
     assert_eq!(place.names().await, Vec::<String>::new());
 }
 
@@ -258,7 +271,11 @@ async fn publishing_after_discarding_finds_nothing_and_keeps_the_file() {
         assert_eq!(place.sink.publish(&files[0]).await.unwrap(), Published::Missing);
         assert_eq!(place.all_numbers().await, (0..10).collect::<Vec<_>>());
         place.sink.discard(&files[0].staged).await.unwrap();
-        place.sink.discard_all(&[files[0].staged.clone(), "_millrace/staged/none".to_owned()]).await.unwrap();
+        place
+            .sink
+            .discard_all(&[files[0].staged.clone(), "_millrace/staged/0f5cab99-1111-2222/none".to_owned()])
+            .await
+            .unwrap();
     }
 }
 
