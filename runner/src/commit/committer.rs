@@ -26,8 +26,8 @@ use crate::sink::{EpochName, StagedFile};
 
 /// After so long without a look, the next one makes sure that the tail is the tail.
 const DOUBT_AFTER_SLEEP: Duration = Duration::from_secs(30);
-/// And at the latest after so long, for liveness alone: a request more in hundreds.
-const DOUBT_EVERY: Duration = Duration::from_secs(300);
+/// And at the latest after so long, for liveness alone: a request more in sixty triggers of a second.
+const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
 /// Who this process is towards the log.
 #[derive(Debug, Clone)]

@@ -150,14 +150,21 @@ impl Committer {
                 }
                 self.begun = true;
                 let now = self.fold().owned_by(self.identity.incarnation);
+                let claimed = |task: &&Task| self.fold().owners().get(*task).is_some_and(|owner| owner.claim == seq);
+                let lost_meanwhile = self.mine.iter().any(|task| claimed(&task));
                 let new: Vec<Task> = now.difference(&self.mine).cloned().collect();
                 tracing::info!(%seq, tasks = list(new), "claimed");
                 self.mine = now;
                 if let Some(term) = self.fold().term() {
                     self.hub.generation(term.generation.0);
                 }
+                if let Some(home) = self.fold().home() {
+                    self.hub.job_uid(home.job.to_string());
+                }
                 self.collect().await;
-                Ok(Verdict::Fine)
+                // A command may have held the log, moved what was ours and released it, all between two looks. Claimed again,
+                // it is read from where it stands now.
+                Ok(if lost_meanwhile { Verdict::StartOver } else { Verdict::Fine })
             }
             Reply::Reopened => Ok(Verdict::StartOver),
             Reply::Declined(Begin::Refused(refusal)) => {
@@ -216,7 +223,12 @@ impl Committer {
     ///
     /// # Errors
     /// A finished read cannot be continued.
-    pub async fn plan(&mut self, ends: BTreeMap<Partition, Offset>, whole: bool) -> Result<Verdict, Failure> {
+    pub async fn plan(
+        &mut self,
+        ends: BTreeMap<Partition, Offset>,
+        whole: bool,
+        wanted: &Control,
+    ) -> Result<Verdict, Failure> {
         // A read that was done before this process began is over; one that ended since is this process's too.
         let done_before = self.fold().plan().is_some_and(|plan| plan.complete.is_some_and(|seq| seq < self.opened_at));
         let again = self.identity.pod.is_none() && done_before;
@@ -233,28 +245,33 @@ impl Committer {
                 other => Compose::Decline(other),
             })
             .await?;
-        match reply {
-            Reply::Won(seq) => self.planned = Some(seq),
-            Reply::Declined(PlanDecision::UnderWay(plan)) => self.planned = Some(plan.seq),
+        let plan = match reply {
+            Reply::Won(seq) => seq,
+            Reply::Declined(PlanDecision::UnderWay(plan)) => plan.seq,
             Reply::Declined(PlanDecision::Complete(_)) => return Ok(Verdict::Completed),
             Reply::Declined(PlanDecision::Superseded(superseded)) => {
                 return Ok(Verdict::Superseded(superseded.to_string()));
             }
             // Nothing will ever be this process's to do.
-            Reply::Declined(_) if self.is_done_without_us() => return Ok(Verdict::Completed),
-            Reply::Declined(_) => {}
+            Reply::Declined(_) if self.is_done_without_us(ends.into_keys(), wanted) => return Ok(Verdict::Completed),
+            Reply::Declined(_) => return Ok(Verdict::Fine),
             Reply::Reopened => return Ok(Verdict::StartOver),
-        }
-        Ok(Verdict::Fine)
+        };
+        // The read that this process worked on may have been completed, and another begun, between two looks: its sources
+        // stand still at the ends of the one before.
+        let another = self.planned.replace(plan).is_some_and(|before| before != plan);
+        Ok(if another { Verdict::StartOver } else { Verdict::Fine })
     }
 
-    /// Whether the read is complete and the division gave this ordinal nothing of it.
-    fn is_done_without_us(&self) -> bool {
-        let Some(term) = self.fold().term() else { return false };
-        let known = self.fold().partitions().keys().cloned();
-        let outputs: Vec<OutputName> = self.outputs.iter().map(|output| OutputName(output.name.clone())).collect();
-        let tasks = candidates(self.fold(), known, outputs.iter());
-        let placed = tasks.iter().any(|task| owner(task, term.parallelism) == self.identity.ordinal);
+    /// Whether the read is complete and no division that may count gives this ordinal anything: neither the log's nor, if
+    /// it may become the log's, the wanted one.
+    fn is_done_without_us(&self, partitions: impl Iterator<Item = Partition>, wanted: &Control) -> bool {
+        let Some(term) = self.fold().term().filter(|_| !self.is_held()) else { return false };
+        let to_come = wanted.generation.is_none_or(|generation| generation > term.generation);
+        let to_come = Parallelism::new(wanted.parallelism).filter(|_| to_come);
+        let divisions: Vec<Parallelism> = std::iter::once(term.parallelism).chain(to_come).collect();
+        let mine = |task: &Task| divisions.iter().any(|division| owner(task, *division) == self.identity.ordinal);
+        let placed = self.tasks_of(partitions).iter().any(mine);
         !placed && self.fold().plan().is_some_and(|plan| plan.complete.is_some())
     }
 
@@ -287,10 +304,14 @@ impl Committer {
 
     /// Every task of the job; of a bounded read under way only the partitions it was planned with.
     fn all_tasks(&self, discovered: &[Discovered]) -> BTreeSet<Task> {
-        let outputs: Vec<OutputName> = self.outputs.iter().map(|output| OutputName(output.name.clone())).collect();
         let ends = self.ends();
         let planned = |partition: &Partition| ends.as_ref().is_none_or(|ends| ends.contains_key(partition));
-        let partitions = discovered.iter().map(|found| found.partition.clone()).filter(planned);
+        self.tasks_of(discovered.iter().map(|found| found.partition.clone()).filter(planned))
+    }
+
+    /// The job's tasks if those are its partitions.
+    fn tasks_of(&self, partitions: impl Iterator<Item = Partition>) -> BTreeSet<Task> {
+        let outputs: Vec<OutputName> = self.outputs.iter().map(|output| OutputName(output.name.clone())).collect();
         candidates(self.fold(), partitions, outputs.iter())
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Pipeline, Turn};
 use crate::commit::Verdict;
+use crate::control::Control;
 use crate::epoch::Epoch;
 use crate::failpoint::Failpoint;
 use crate::failure::Failure;
@@ -52,7 +53,7 @@ impl Pipeline {
             Verdict::Fine => {}
             other => return Ok(other),
         }
-        if !self.closing.bounded && turn.discovered_at.elapsed() >= DISCOVER_EVERY {
+        if turn.discovered_at.elapsed() >= DISCOVER_EVERY {
             self.discover(turn).await?;
         }
         self.settle(turn).await
@@ -97,7 +98,7 @@ impl Pipeline {
             return Ok(verdict);
         }
         if self.closing.bounded {
-            match self.plan_ends(turn).await? {
+            match self.plan_ends(turn, &wanted).await? {
                 Verdict::Fine => {}
                 other => return Ok(other),
             }
@@ -201,7 +202,7 @@ impl Pipeline {
     }
 
     /// Fixes the ends of a bounded read in the log, unless they are fixed already, and reads no further.
-    async fn plan_ends(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
+    async fn plan_ends(&mut self, turn: &mut Turn, wanted: &Control) -> Result<Verdict, Failure> {
         if self.committing.idle()?.ends().is_none() {
             let partitions: Vec<Partition> = turn.discovered.iter().map(|found| found.partition.clone()).collect();
             let ends = match self.intakes.end_offsets(&partitions).await {
@@ -212,7 +213,7 @@ impl Pipeline {
                 }
             };
             let whole = self.queries.holds_epoch();
-            match self.committing.idle()?.plan(ends, whole).await? {
+            match self.committing.idle()?.plan(ends, whole, wanted).await? {
                 Verdict::Fine => {}
                 other => return Ok(other),
             }

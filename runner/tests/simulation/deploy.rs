@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millrace::control::Control;
-use millrace_joblog::{Generation, Revision};
+use millrace_joblog::{Generation, Parallelism, Revision};
 use tokio::time::Instant;
 
 use crate::runner::{Place, Process};
@@ -136,6 +136,19 @@ impl World {
             if outdated && !process.gate.is_paused() && (self.healed || self.chance.one_in(4)) {
                 self.stop(index);
             }
+        }
+    }
+
+    /// Outside a cluster terms have no order of their own: a process that was started for the division before may be the last
+    /// one to ask for it. Whoever sees that starts a runner again.
+    pub fn put_division_right(&mut self) {
+        let term = self.setting.watch.seen().fold.term().map(|term| term.parallelism);
+        if self.setting.in_cluster || term == Parallelism::new(self.deployed.wanted.parallelism) {
+            return;
+        }
+        if let Some(index) = self.processes.iter().position(|process| process.seat.ordinal == 0) {
+            self.setting.watch.count("divisions put right by hand");
+            self.stop(index);
         }
     }
 

@@ -52,6 +52,9 @@ fn simulate(seed: u64, loud: bool) -> Report {
 #[test]
 fn every_record_is_published_once_whatever_happens_to_the_runners() {
     if let Some(seed) = number("MILLRACE_SEED") {
+        if let Ok(level) = std::env::var("MILLRACE_LOG") {
+            millrace::telemetry::logging::init(millrace::telemetry::logging::Format::Text, &level);
+        }
         let report = simulate(seed, true);
         println!("{report:#?}");
         assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);

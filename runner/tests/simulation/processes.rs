@@ -54,6 +54,10 @@ impl World {
             Outcome::Ran(Err(failure)) if seat.place != self.deployed.place && is_refused_home(&failure) => {
                 watch.count("processes of an old home refused")
             }
+            // A take-over that was on its way for long has just arrived: whoever starts next takes over once more.
+            Outcome::Ran(Err(failure)) if !self.setting.in_cluster && is_refused_home(&failure) => {
+                watch.count("processes refused after a late take-over")
+            }
             Outcome::NotOpened(failure) | Outcome::Ran(Err(failure)) => watch.violation(failed(&name, &failure)),
             Outcome::Ran(Ok(Ended::Completed)) => {
                 watch.count("completed");

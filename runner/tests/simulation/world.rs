@@ -193,6 +193,8 @@ impl World {
             process.gate.heal();
             process.gate.resume();
             process.failpoints.arm(None);
+            // Whatever held it up is over: its time to stop begins now.
+            process.stopped_at = process.stopped_at.map(|_| Instant::now());
         }
         for command in &self.commands {
             command.store.set_faults(Faults::script([]));
@@ -219,6 +221,7 @@ impl World {
             for index in 0..self.processes.len() {
                 self.tell(index);
             }
+            self.put_division_right();
         }
         self.reap().await;
         self.reap_commands().await;
