@@ -76,6 +76,9 @@ pub struct Pipeline {
     pub stop: watch::Receiver<bool>,
 }
 
+/// The loop turns at least so often, however long the trigger: whoever asks whether it is stuck need not know that.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
 /// What the loop wakes up for.
 enum Event {
     Stop,
@@ -83,6 +86,8 @@ enum Event {
     Trigger,
     Control,
     Fetched(usize, Result<Fetched, SourceError>),
+    /// Nothing for a while.
+    Nothing,
 }
 
 /// The loop's own state between two events.
@@ -149,7 +154,7 @@ impl Pipeline {
                 return Ok(Ended::Stopped);
             }
             verdict = match self.wait(&mut turn).await {
-                Event::Stop => Verdict::Fine,
+                Event::Stop | Event::Nothing => Verdict::Fine,
                 Event::Committed(outcome) => match outcome? {
                     Verdict::Fine if !turn.stopping => self.settle(&mut turn).await?,
                     other => other,
@@ -298,6 +303,7 @@ impl Pipeline {
             Ok(()) = self.control.changed(), if !busy && !turn.stopping => Event::Control,
             () = sleep_until(turn.deadline), if !turn.due => Event::Trigger,
             (index, fetched) = self.intakes.next(), if reading => Event::Fetched(index, fetched),
+            () = sleep(HEARTBEAT) => Event::Nothing,
         }
     }
 

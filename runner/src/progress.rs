@@ -71,6 +71,8 @@ pub struct ProgressHub {
 
 struct State {
     status: RunnerStatus,
+    /// Empty until the log has one.
+    job_uid: String,
     troubles: BTreeMap<Scope, Degraded>,
     /// When the log was last told of each trouble.
     said: BTreeMap<Scope, Instant>,
@@ -110,6 +112,7 @@ impl ProgressHub {
             deadline,
             state: Mutex::new(State {
                 status,
+                job_uid: String::new(),
                 troubles: BTreeMap::new(),
                 said: BTreeMap::new(),
                 ends: BTreeMap::new(),
@@ -162,6 +165,11 @@ impl ProgressHub {
         self.state().status.generation = generation;
     }
 
+    /// The job's uid, as its log has it.
+    pub fn job_uid(&self, uid: String) {
+        self.state().job_uid = uid;
+    }
+
     /// The newest record it has read.
     pub fn log_seq(&self, seq: u64) {
         self.metrics.log_seq.set(i64::try_from(seq).unwrap_or(i64::MAX));
@@ -171,6 +179,8 @@ impl ProgressHub {
     /// words change with every attempt (a file's name, a request) is said again after a minute at the earliest.
     pub fn degraded(&self, failure: &Failure, now_millis: i64) {
         let mut state = self.state();
+        // Whoever waits for something outside is alive: a restart would not bring it back sooner.
+        state.last_turn = Instant::now();
         let scope = Scope::of(failure);
         let known = state.troubles.get(&scope);
         if known.is_some_and(|known| known.message == failure.message) {
@@ -342,7 +352,7 @@ fn progress(epoch: &Committed, state: &State) -> Progress {
         .map(|(output, rows)| SinkProgress { description: output.clone(), num_output_rows: signed(*rows) })
         .collect();
     Progress {
-        id: String::new(),
+        id: state.job_uid.clone(),
         run_id: state.status.incarnation.clone(),
         name: Some(state.status.job.clone()),
         timestamp: rfc3339(epoch.batch_time),

@@ -147,6 +147,7 @@ spec:
       sql: SELECT order_id, customer_id, timestamp, total, status, _partition AS p, _offset AS o FROM orders
       parquet: {{path: '{commandes}'{partition_by}}}
 {items}  trigger: {{{trigger}}}
+  progressDeadline: 3s
   checkpoint: {{location: '{checkpoint}'}}
 "
         )

@@ -23,7 +23,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// How log lines are written to standard error; default: text on a terminal and in a pipe, json in a pod.
+    /// How log lines are written to standard error; text for people (the default), or json.
     #[arg(long, global = true, value_enum, env = "MILLRACE_LOG_FORMAT", default_value = "text")]
     pub log_format: logging::Format,
     /// Which log lines are written, as `level` or `target=level,…`.

@@ -40,12 +40,16 @@ fn a_store_that_is_away_degrades_the_job_until_it_is_back() {
     let mut runner = place.job(kafka, &topic, &minio).launch().unwrap().start().unwrap();
     for killed in [true, false] {
         runner.wait_for_commit(SOON).unwrap();
+        answers(&runner, "/readyz", 200);
         if killed {
             minio.kill().unwrap()
         } else {
             minio.pause().unwrap()
         }
         degrades(&mut runner, "StoreUnavailable");
+        // Not ready once the deadline is over, but alive: another process would find the same store.
+        answers(&runner, "/readyz", 503);
+        answers(&runner, "/livez", 200);
         if killed {
             minio.start_again().unwrap()
         } else {
@@ -112,6 +116,14 @@ fn wait_for_rows(runner: &Runner, rows: u64) {
         let line = metrics.body.lines().find(|line| line.starts_with("millrace_source_rows_total{"));
         let read = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         Ok((read == Some(rows as f64)).then_some(()))
+    })
+    .unwrap();
+}
+
+/// Waits until a probe answers so.
+fn answers(runner: &Runner, probe: &str, code: u16) {
+    millrace_tests::wait::until(&format!("{probe} to answer {code}"), SOON, || {
+        Ok(runner.get(probe).is_ok_and(|answer| answer.status == code).then_some(()))
     })
     .unwrap();
 }
