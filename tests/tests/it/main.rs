@@ -6,6 +6,7 @@ mod bad_input;
 mod copy_job;
 mod crash;
 mod crd;
+mod demo;
 mod formats;
 mod job;
 mod kafka_changes;
