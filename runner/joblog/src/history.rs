@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::fold::Fold;
 use crate::ids::{Offset, OutputName, Partition, Seq};
 use crate::record::{
-    Adopt, AdoptReason, Body, Intents, Note, Position, PublishedFile, RewindPolicy, RewindTarget, Slot,
+    Adopt, AdoptReason, Body, EditPolicy, Intents, Note, Position, PublishedFile, RewindPolicy, RewindTarget, Slot,
 };
 
 /// Where everything stood at an earlier point, and what was published since.
@@ -13,7 +13,7 @@ use crate::record::{
 pub struct Past {
     /// Where every partition that the log knows today stood.
     pub positions: BTreeMap<Partition, Position>,
-    /// The files published since, by output; `None` if the records that name them are deleted.
+    /// The files published since, by output, without those that stay for ever; `None` if the records that name them are deleted.
     pub published: Option<BTreeMap<OutputName, BTreeSet<PublishedFile>>>,
     /// Outputs that got rows since in a way that cannot be retracted.
     pub ordered: BTreeSet<OutputName>,
@@ -123,15 +123,30 @@ impl Past {
                     self.ordered.clear();
                     self.taken_back_by = None;
                 }
-                // Deleted by an earlier rewind.
                 Body::Rewind(rewind) => {
                     for (output, policy) in &rewind.outputs {
-                        let RewindPolicy::Retract { files } = policy else { continue };
-                        let there = published.entry(output.clone()).or_default();
-                        if files.iter().any(|file| !there.contains(file)) {
-                            self.taken_back_by = Some(seq);
+                        match policy {
+                            // Deleted by an earlier rewind.
+                            RewindPolicy::Retract { files } => {
+                                let there = published.entry(output.clone()).or_default();
+                                if files.iter().any(|file| !there.contains(file)) {
+                                    self.taken_back_by = Some(seq);
+                                }
+                                there.retain(|file| !files.contains(file));
+                            }
+                            // What is in the old path was promised to stay.
+                            RewindPolicy::NewPath => {
+                                published.remove(output);
+                                self.ordered.remove(output);
+                            }
+                            RewindPolicy::Duplicate => {}
                         }
-                        there.retain(|file| !files.contains(file));
+                    }
+                }
+                Body::Edit(edit) => {
+                    for (output, _) in edit.outputs.iter().filter(|(_, policy)| **policy == EditPolicy::NewPath) {
+                        published.remove(output);
+                        self.ordered.remove(output);
                     }
                 }
                 _ => {}

@@ -58,7 +58,8 @@ pub async fn retract(sink: &dyn Sink, file: &StagedFile) -> Result<bool, Failure
 pub fn rewritten(rewind: Seq, output: &OutputName, files: &[String]) -> Failure {
     Failure::user(format!(
         "rewind {rewind} of output '{output}' has files to delete that somebody rewrote since: {}; their rows are read \
-         again, so take the rows of the rewind out of them by hand, and delete the files if nothing else is in them",
+         again, so take the rows of the rewind out of them by hand, move what remains to another name (a file that is gone is \
+         fine), and run it again",
         files.join(", ")
     ))
 }

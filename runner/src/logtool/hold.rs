@@ -18,20 +18,21 @@ impl Session {
     /// written so that a command that died in between can be run again, once its hold is released.
     ///
     /// # Errors
-    /// Another command holds the log; the work's.
+    /// The log is a copy; another command holds it; the work's.
     pub async fn while_held<T>(
         &mut self,
         reason: &str,
         work: impl AsyncFnOnce(&mut Session) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.own()?;
         self.hold(reason).await?;
         let outcome = tokio::select! {
             outcome = work(self) => outcome,
             failure = interrupted() => Err(failure),
         };
-        let let_go = tokio::time::timeout(LETTING_GO, self.release(false)).await;
+        let let_go = tokio::time::timeout(LETTING_GO, self.let_go()).await;
         match (outcome, let_go) {
-            (outcome, Ok(Ok(_))) => outcome,
+            (outcome, Ok(Ok(()))) => outcome,
             (Ok(value), _) => {
                 tracing::warn!("the job log is still held; free it with `millrace log release`");
                 Ok(value)
@@ -48,9 +49,14 @@ impl Session {
     /// # Errors
     /// Another command does.
     pub async fn hold(&mut self, reason: &str) -> Result<(), Failure> {
+        self.hold_over(reason, |_| false).await
+    }
+
+    /// Holds the log, also if another command does whose hold is `over`: it died, or may go on beside this one.
+    pub(super) async fn hold_over(&mut self, reason: &str, over: impl Fn(&HoldState) -> bool) -> Result<(), Failure> {
         self.catch_up().await?;
         let reply = self
-            .append(|view| match hold(view, reason, false) {
+            .append(|view| match hold(view, reason, view.fold.held().is_some_and(&over)) {
                 HoldDecision::Propose(proposal) => Compose::Propose(proposal),
                 other => Compose::Decline(other),
             })
@@ -60,6 +66,20 @@ impl Session {
             Reply::Declined(HoldDecision::Other(other)) => Err(held_by(&other)),
             Reply::Declined(HoldDecision::EmptyLog) => Err(Failure::user("the job log is empty")),
         }
+    }
+
+    /// Whether this command holds the log, as far as it has read.
+    pub(super) fn holds(&self) -> bool {
+        self.fold().held().is_some_and(|hold| hold.incarnation == self.incarnation())
+    }
+
+    /// Lets the log go, if this command holds it. Once its work let it go, another command may hold it.
+    async fn let_go(&mut self) -> Result<(), Failure> {
+        let reply = self.append(|view| match release(view, false) {
+            ReleaseDecision::Propose(proposal) => Compose::Propose(proposal),
+            ReleaseDecision::NotHeld | ReleaseDecision::Other(_) => Compose::Decline(()),
+        });
+        reply.await.map(|_| ())
     }
 
     /// Lets the log go. `force`: also if another command holds it, which must be dead. Says whose hold it was.

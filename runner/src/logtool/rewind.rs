@@ -6,8 +6,9 @@ use std::fmt;
 use millrace_crds::{OnError, Sink as SinkSpec};
 use millrace_joblog::decide::{Policy, RewindDecision, RewindRequest, rewind};
 use millrace_joblog::history::{Past, since};
+use millrace_joblog::limits::MAX_SLOT_BYTES;
 use millrace_joblog::log::Compose;
-use millrace_joblog::record::{PublishedFile, RewindTarget};
+use millrace_joblog::record::{Position, PublishedFile, RewindTarget};
 
 use super::describe::time;
 use super::files::Folders;
@@ -23,6 +24,8 @@ const LOOKS: u32 = 10;
 const WINDOW: u64 = 256;
 /// How many files a message names.
 const NAMED: usize = 5;
+/// Bytes of a rewind's record that are left to the rest, when files fill it.
+const REST: usize = 1024;
 
 /// A point of the log as a user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,6 +211,7 @@ impl Session {
                 without.join("; ")
             )));
         }
+        check_size(&outputs, &request.past.positions)?;
         self.check_files(&outputs).await?;
         let moves = request.past.positions.iter().filter_map(|(partition, to)| {
             let from = self.fold().partition(partition)?.offset;
@@ -310,6 +314,26 @@ impl fmt::Display for Effect {
     }
 }
 
+/// All files that are deleted are named in one record, which has a limit.
+fn check_size(
+    outputs: &BTreeMap<OutputName, (Policy, Vec<PublishedFile>)>,
+    positions: &BTreeMap<Partition, Position>,
+) -> Result<(), Failure> {
+    let internal = |error: serde_json::Error| Failure::internal(error.to_string());
+    // A move names the partition once and two positions.
+    let mut bytes = REST + 3 * serde_json::to_vec(positions).map_err(internal)?.len();
+    for (_, files) in outputs.values() {
+        bytes += serde_json::to_vec(files).map_err(internal)?.len();
+    }
+    let files: usize = outputs.values().map(|(_, files)| files.len()).sum();
+    if bytes <= MAX_SLOT_BYTES || files == 0 {
+        return Ok(());
+    }
+    Err(Failure::user(format!(
+        "{files} files are more than one rewind can retract: go back in two steps, to a nearer point first, or use newPath"
+    )))
+}
+
 fn fixed(target: &RewindTarget) -> Target {
     match target {
         RewindTarget::Seq(seq) => Target::Record(*seq),
@@ -349,4 +373,25 @@ fn not_retractable(output: &OutputName) -> Failure {
         "'{output}' cannot be retracted: the records that name its files are deleted, or it is no Parquet output; use \
          newPath, or duplicate"
     ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_fill_more_than_a_record_are_retracted_in_two_steps() {
+        let file = |number: usize| PublishedFile {
+            target: format!("s3://lake/numbers/part-{number:0>200}.zstd.parquet"),
+            staged: format!("s3://lake/numbers/_millrace/staged/{number:0>200}.staged"),
+            bytes: 1,
+            etag: None,
+        };
+        let outputs = |count| [("numbers".into(), (Policy::Retract, (0..count).map(file).collect()))].into();
+        check_size(&outputs(1000), &BTreeMap::new()).unwrap();
+        let refused = check_size(&outputs(40_000), &BTreeMap::new()).unwrap_err();
+        assert_eq!(refused.class, millrace_crds::contract::FailureClass::User);
+        assert!(refused.message.contains("40000 files") && refused.message.contains("two steps"), "{refused}");
+    }
 }

@@ -126,28 +126,31 @@ impl Session {
     /// The store stays away: whether the record is part of the log is then unknown, and the command may be run again.
     pub async fn append<D>(&mut self, mut compose: impl FnMut(&View<'_>) -> Compose<D>) -> Result<Reply<D>, Failure> {
         let mut patience = Patience::new();
-        let mut sent = false;
+        // Whether this call composed a record. Until then one that is in flight is another's, which its caller gave up on.
+        let mut composed = false;
         loop {
+            let mut compose = |view: &View<'_>| {
+                let composition = compose(view);
+                composed |= matches!(composition, Compose::Propose(_));
+                composition
+            };
             match self.log.append(&mut compose).await {
                 Ok(Appended::Won(won)) => return Ok(Reply::Won(won.seq())),
-                // Of this call, when a try of it failed; else of one before, which its caller gave up on.
-                Ok(Appended::Earlier(won)) if sent => return Ok(Reply::Won(won.seq())),
+                Ok(Appended::Earlier(won)) if composed => return Ok(Reply::Won(won.seq())),
                 Ok(Appended::Earlier(_)) => {}
                 Ok(Appended::Declined(reason)) => return Ok(Reply::Declined(reason)),
                 Ok(Appended::Void) => match self.log.reopen().await {
-                    Ok(Some(won)) if sent => return Ok(Reply::Won(won.seq())),
+                    Ok(Some(won)) if composed => return Ok(Reply::Won(won.seq())),
                     Ok(_) => {}
                     Err(error) => patience.wait(&self.env, error).await?,
                 },
-                Err(error) => {
-                    sent = true;
-                    patience.wait(&self.env, error).await?;
-                }
+                Err(error) => patience.wait(&self.env, error).await?,
             }
         }
     }
 
-    /// Reads what others wrote.
+    /// Reads what others wrote, and makes sure that there is no more: a command that was paused may see an end where slots
+    /// were deleted, and must not act on what is missing from there on.
     ///
     /// # Errors
     /// The store stays away.
@@ -155,14 +158,23 @@ impl Session {
         let mut patience = Patience::new();
         loop {
             match self.log.catch_up().await {
-                Ok(CaughtUp::Tail { .. }) => return Ok(()),
-                Ok(CaughtUp::Earlier(_)) => {}
-                Ok(CaughtUp::Void) => {
-                    if let Err(error) = self.log.reopen().await {
+                Ok(CaughtUp::Earlier(_)) => continue,
+                Ok(CaughtUp::Tail { .. }) => match self.log.confirm().await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(error) => {
                         patience.wait(&self.env, error).await?;
+                        continue;
                     }
+                },
+                Ok(CaughtUp::Void) => {}
+                Err(error) => {
+                    patience.wait(&self.env, error).await?;
+                    continue;
                 }
-                Err(error) => patience.wait(&self.env, error).await?,
+            }
+            if let Err(error) = self.log.reopen().await {
+                patience.wait(&self.env, error).await?;
             }
         }
     }

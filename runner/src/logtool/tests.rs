@@ -2,7 +2,9 @@
 
 //! Jobs moved by hand, on a local disk: real files, a real log, and a runner whose every step a test decides.
 
+mod destroying;
 mod lake;
+mod skipping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,21 +16,25 @@ use millrace_joblog::decide::{self, Permission, Policy, Start};
 use millrace_joblog::history::Past;
 use millrace_joblog::log::Compose;
 use millrace_joblog::record::{Home, RewindTarget};
+use millrace_joblog::store::{Fault, Faults, FaultyStore};
+use millrace_joblog::{JobLog, Limits};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use self::lake::*;
 use super::edit::Edit;
 use super::rewind::{Target as Point, Wanted};
 use super::{Session, describe, summary::Summary};
+use crate::assemble::open_checkpoint;
 use crate::commit::{Committer, Identity, Verdict};
 use crate::control::Control;
 use crate::env::{Env, LogClock};
 use crate::failure::Failure;
-use crate::ids::{JobUid, Offset, Ordinal, OutputName, Partition, Revision, Seq};
+use crate::ids::{Incarnation, JobUid, Offset, Ordinal, OutputName, Partition, Revision, Seq};
 use crate::output::{OutputSlot, Target};
 use crate::progress::ProgressHub;
 use crate::sink::Sink;
 use crate::source::Discovered;
+use crate::storage::Stores;
 
 fn back_to(target: Point, policy: Policy) -> Wanted {
     Wanted { target, policies: [(output(), policy)].into(), duplicates: BTreeSet::new() }
@@ -123,16 +129,23 @@ async fn a_rewind_with_a_new_path_leaves_the_old_table_and_its_old_runner_behind
     let start = runner.log.fold().next().previous().unwrap();
     runner.commit(10).await;
     let moved = lake.job_of(&MANIFEST.replace("LAKE/numbers", "LAKE/again"));
-    let mut command = Session::open(moved, Path::new("secrets"), Env::system()).await.unwrap();
+    let mut command = Session::open(moved.clone(), Path::new("secrets"), Env::system()).await.unwrap();
     command.rewind(&back_to(Point::Record(start), Policy::NewPath), "test").await.unwrap();
     runner.catch_up().await;
     assert!(!runner.begin(&lake).await, "the old path is refused");
 
-    let mut second = Runner::open(&lake).await;
-    (second.revision, second.url) = ("r2", lake.path("again").display().to_string());
+    let mut second = Runner::of(&moved, Limits::STANDARD).await;
+    second.revision = "r2";
+    assert_eq!(second.url, lake.path("again").display().to_string());
     assert!(second.begin(&lake).await);
-    assert_eq!(second.log.fold().partition(&partition()).unwrap().offset, Offset(0));
+    second.commit(12).await;
+    assert_eq!(rows_in(&lake.path("again")), numbers(12));
     assert_eq!(lake.rows(), numbers(10), "the old table keeps what it has");
+
+    // Also when what came since is taken back.
+    let rewound = command.rewind(&back_to(Point::Record(start), Policy::Retract), "test").await.unwrap();
+    assert_eq!((rewound.deleted, rows_in(&lake.path("again"))), (1, Vec::new()));
+    assert_eq!(lake.rows(), numbers(10));
 }
 
 #[tokio::test]
@@ -176,6 +189,64 @@ async fn decide_and_die(lake: &Lake, start: Seq) {
         })
         .await;
     assert!(matches!(decided.unwrap(), super::Reply::Won(_)));
+}
+
+#[tokio::test]
+async fn a_file_rewritten_after_the_rewind_was_decided_is_moved_away_and_the_next_try_goes_through() {
+    let lake = Lake::new();
+    let mut runner = lake.runner().await;
+    let start = runner.commit(10).await;
+    runner.commit(5).await;
+    decide_and_die(&lake, start).await;
+    let file = files(&lake.path("numbers")).into_iter().find(|file| rows_in_file(file) == 5).unwrap();
+    std::fs::write(&file, b"compacted").unwrap();
+    let wanted = back_to(Point::Record(start), Policy::Retract);
+    says(lake.command().await.rewind(&wanted, "test").await, &["rewrote", "another name"]);
+    std::fs::rename(&file, lake.path("numbers/mine")).unwrap();
+    lake.command().await.rewind(&wanted, "test").await.unwrap();
+    assert_eq!(lake.rows(), numbers(10));
+    assert!(lake.command().await.fold().retractions().is_empty());
+}
+
+#[tokio::test]
+async fn a_record_that_an_earlier_call_left_in_flight_is_not_taken_for_this_ones() {
+    let lake = Lake::new();
+    lake.runner().await;
+    let job = lake.job();
+    let stores = Arc::new(Stores::new(job.storage.clone(), None));
+    let inner = open_checkpoint(&stores, &job.checkpoint).unwrap().store;
+    let store = Arc::new(FaultyStore::new(inner, Faults::script([])));
+    let (env, incarnation) = (Env::system(), Incarnation(Env::system().uuid()));
+    let limits = Limits { max_tries: 1, ..Limits::STANDARD };
+    let log = JobLog::open(store.clone(), Arc::new(LogClock(env.clone())), incarnation, limits).await.unwrap();
+    let location = lake.path("checkpoint").display().to_string();
+    let mut session = Session::on((job, location), (log, incarnation), stores, env);
+
+    store.set_faults(Faults::script([Fault::LostReply]));
+    let held = session.log.append(|view| match decide::hold(view, "test", false) {
+        decide::HoldDecision::Propose(proposal) => Compose::Propose(proposal),
+        other => Compose::Decline(other),
+    });
+    held.await.unwrap_err();
+    store.set_faults(Faults::script([Fault::NotSent]));
+    session.release(false).await.unwrap();
+    assert!(lake.command().await.fold().held().is_none(), "the hold that arrived is released");
+}
+
+#[tokio::test]
+async fn a_command_whose_work_let_the_log_go_does_not_mind_who_holds_it_next() {
+    let lake = Lake::new();
+    lake.runner().await;
+    let (mut first, mut second) = (lake.command().await, lake.command().await);
+    let outcome: Result<(), Failure> = first
+        .while_held("first", async |session| {
+            session.release(false).await?;
+            second.hold("second").await?;
+            Err(Failure::user("the files are away"))
+        })
+        .await;
+    assert_eq!(outcome.unwrap_err().message, "the files are away");
+    assert_eq!(lake.command().await.fold().held().unwrap().reason, "second");
 }
 
 #[tokio::test]
@@ -275,58 +346,6 @@ async fn edited_offsets_are_where_the_runner_goes_on() {
 }
 
 #[tokio::test]
-async fn a_skipped_record_is_exported_and_never_published() {
-    let lake = Lake::new();
-    let mut runner = lake.runner().await;
-    let (seq, staged) = runner.decide(4).await.unwrap();
-    let mut command = lake.command().await;
-    let export = lake.path("export");
-    says(command.skip_publish(&output(), Seq(0), &export, false, "test").await, &["record 0", "numbers_out"]);
-    let skipped = command.skip_publish(&output(), seq, &export, false, "test").await.unwrap();
-    assert_eq!((skipped.files, skipped.rows, rows_in(&export)), (1, 4, numbers(4)));
-    assert_eq!(runner.sink.publish(&staged[0]).await.unwrap(), crate::sink::Published::Missing);
-    assert!(command.fold().pending().is_empty() && command.fold().held().is_none());
-
-    runner.catch_up().await;
-    assert!(runner.begin(&lake).await);
-    let (seq, staged) = runner.decide(2).await.unwrap();
-    runner.sink.discard(&staged[0].staged).await.unwrap();
-    says(command.skip_publish(&output(), seq, &export, false, "test").await, &["not empty"]);
-    let other = lake.path("other");
-    says(command.skip_publish(&output(), seq, &other, false, "test").await, &["lost", "--give-up-lost"]);
-    assert_eq!(command.skip_publish(&output(), seq, &other, true, "test").await.unwrap().lost.len(), 1);
-    assert!(lake.command().await.fold().pending().is_empty());
-}
-
-#[tokio::test]
-async fn a_destroyed_job_leaves_its_tables_and_nothing_else() {
-    let lake = Lake::new();
-    let mut runner = lake.runner().await;
-    runner.commit(10).await;
-    runner.decide(3).await.unwrap();
-    std::fs::write(lake.path("checkpoint/log/00000000000000000099.json.bak"), b"litter").unwrap();
-    let destroyed = lake.command().await.destroy(false, "test").await.unwrap();
-    assert_eq!((destroyed.published, destroyed.left.len()), (1, 0), "{destroyed:?}");
-    assert_eq!(lake.rows(), numbers(13));
-    assert!(!lake.path("checkpoint").exists() && !lake.path("numbers/_millrace").exists());
-    let nothing = Session::open(lake.job(), Path::new("secrets"), Env::system()).await;
-    says(nothing.map(drop), &["no job log at"]);
-    assert!(!lake.path("checkpoint").exists(), "looking creates nothing");
-}
-
-#[tokio::test]
-async fn a_destruction_that_died_half_way_is_finished_and_what_is_not_ours_stays() {
-    let lake = Lake::new();
-    lake.runner().await.commit(10).await;
-    std::fs::remove_file(lake.path("checkpoint/log/00000000000000000000.json")).unwrap();
-    std::fs::write(lake.path("checkpoint/notes.txt"), b"mine").unwrap();
-    let mut half = Session::open_any(lake.job(), Path::new("secrets"), Env::system()).await.unwrap();
-    let destroyed = half.destroy(false, "test").await.unwrap();
-    assert_eq!(destroyed.left, ["notes.txt"]);
-    assert_eq!(files(&lake.path("checkpoint")), [lake.path("checkpoint/notes.txt")]);
-}
-
-#[tokio::test]
 async fn a_copied_checkpoint_can_be_looked_at_and_not_changed() {
     let lake = Lake::new();
     lake.runner().await.commit(10).await;
@@ -337,6 +356,14 @@ async fn a_copied_checkpoint_can_be_looked_at_and_not_changed() {
     assert!(Summary::of(copy.fold(), &copy.location).is_some());
     says(copy.preview(&back_to(Point::Record(Seq(0)), Policy::Retract)).await, &["is a copy of", "--take-over"]);
     says(copy.destroy(false, "test").await, &["is a copy of"]);
+    says(copy.own(), &["is a copy of"]);
+    let edit = Edit { offsets: [(partition(), Offset(20))].into(), ..Edit::default() };
+    says(copy.preview_edit(&edit).await, &["is a copy of"]);
+    says(copy.edit(&edit, "test").await, &["is a copy of"]);
+    says(copy.rewind(&back_to(Point::Record(Seq(0)), Policy::Retract), "test").await, &["is a copy of"]);
+    let export = lake.path("export");
+    says(copy.skip_publish(&output(), Seq(1), &export, false, "test").await, &["is a copy of"]);
+    assert!(!export.exists() && copy.fold().held().is_none());
 }
 
 #[tokio::test]

@@ -272,6 +272,43 @@ async fn after_a_rewind_with_a_new_path_nobody_works_until_a_term_has_one() {
 }
 
 #[tokio::test]
+async fn what_a_new_path_left_behind_is_never_retracted() {
+    for by_edit in [false, true] {
+        let memory = MemoryStore::new();
+        let mut runner = Runner::begun(&memory, 1).await;
+        runner.committed(0, 10).await;
+        let mut command = Runner::open(&memory, 2).await;
+        won(held(&mut command).await);
+        drain(&mut command).await;
+        if by_edit {
+            let back = [(partition(0), Offset(4))].into();
+            let policies = [(orders(), Policy::NewPath), (screen(), Policy::Duplicate)].into();
+            let edited = command.append(|view| match edit(view, &back, &policies) {
+                EditDecision::Propose(proposal) => Err(proposal),
+                other => Ok(other),
+            });
+            won(edited.await);
+        } else {
+            won(rewound(&mut command, RewindTarget::Seq(Seq(0)), Some(Policy::NewPath)).await);
+        }
+        let mut moved = Runner::open(&memory, 3).await;
+        moved.revision = "r2".into();
+        moved.outputs.insert(orders(), "s3://lake/orders-again".into());
+        won(moved.begin().await);
+        let epoch = moved.epoch(0, 10);
+        won(moved.commit(&epoch).await);
+
+        let records = moved.log.records(Seq(1)).await.unwrap();
+        let past = Past::read(moved.log.fold(), &RewindTarget::Seq(Seq(0)), &records).unwrap();
+        let retractable: Vec<String> =
+            past.retractable(&orders()).unwrap().into_iter().map(|file| file.staged).collect();
+        let since: Vec<String> = epoch.intents[&orders()].staged().map(str::to_owned).collect();
+        assert_eq!(retractable, since, "by an edit: {by_edit}");
+        assert!(past.taken_back_by.is_none());
+    }
+}
+
+#[tokio::test]
 async fn nobody_goes_to_a_point_whose_rows_a_rewind_took_back() {
     let memory = MemoryStore::new();
     let mut runner = Runner::begun(&memory, 1).await;

@@ -18,7 +18,7 @@ pub(super) struct SkipPublishArgs {
     output: String,
     /// The record, as `millrace log show` lists it.
     seq: u64,
-    /// A new or empty folder on this machine for the Parquet files with the record's rows.
+    /// A new folder on this machine for the Parquet files with the record's rows; after a try that died, the same one.
     #[arg(long, value_name = "DIR")]
     export: PathBuf,
     /// Give the record up although staged files of it are lost and cannot be exported.
@@ -33,6 +33,9 @@ pub(super) async fn run(args: SkipPublishArgs) -> Result<(), Failure> {
     let skipped = session.skip_publish(&output, seq, &args.export, args.give_up_lost, &why).await?;
     for lost in &skipped.lost {
         say(&format!("lost: {lost}"));
+    }
+    if skipped.taken_back > 0 {
+        say(&format!("{} file(s) of it had been published, and were taken back", skipped.taken_back));
     }
     print(&format!(
         "record {seq} will not be published to '{output}' (record {}); its {} rows are in {} file(s) in {}\n",

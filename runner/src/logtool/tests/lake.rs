@@ -115,11 +115,15 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 
 impl Runner {
     pub async fn open(lake: &Lake) -> Runner {
-        let (job, env) = (lake.job(), Env::system());
+        Self::of(&lake.job(), Limits::STANDARD).await
+    }
+
+    pub async fn of(job: &Job, limits: Limits) -> Runner {
+        let env = Env::system();
         let stores = Stores::new(job.storage.clone(), None);
         let store = open_checkpoint(&stores, &job.checkpoint).unwrap().store;
         let incarnation = Incarnation(env.uuid());
-        let log = JobLog::open(store, Arc::new(LogClock(env)), incarnation, Limits::STANDARD).await.unwrap();
+        let log = JobLog::open(store, Arc::new(LogClock(env)), incarnation, limits).await.unwrap();
         let millrace_crds::Sink::Parquet(settings) = job.outputs[0].sink.clone() else { panic!("a Parquet output") };
         let at = stores.data_store(&settings.path).unwrap();
         let url = at.shown.clone();
@@ -155,19 +159,17 @@ impl Runner {
 
     /// Reads so many numbers on, and decides them, unpublished.
     pub async fn decide(&mut self, count: i64) -> Option<(Seq, Vec<StagedFile>)> {
+        self.decide_files(&[count]).await
+    }
+
+    /// Likewise, with a file for each count.
+    pub async fn decide_files(&mut self, counts: &[i64]) -> Option<(Seq, Vec<StagedFile>)> {
         let from = self.log.fold().partition(&partition()).unwrap().offset.0;
-        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + count));
-        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
-        let name = EpochName {
-            job_uid: self.log.fold().home().unwrap().job.to_string(),
-            claim_seq: self.log.fold().live_claim(self.incarnation).unwrap_or(Seq(0)).0,
-            incarnation: self.incarnation.0.simple().to_string(),
-            epoch: self.epochs,
-        };
-        self.epochs += 1;
-        let mut writer = self.sink.open(&batch.schema(), name);
-        writer.write(batch).await.unwrap();
-        let staged = writer.finish().await.unwrap();
+        let (mut staged, mut count) = (Vec::new(), 0);
+        for rows in counts {
+            staged.extend(self.stage(from + count, *rows).await);
+            count += rows;
+        }
         let files = staged.iter().map(|file| ParquetFile {
             staged: format!("{}/{}", self.url, file.staged),
             target: format!("{}/{}", self.url, file.target),
@@ -190,6 +192,21 @@ impl Runner {
             Appended::Won(won) => Some((won.seq(), staged)),
             _ => None,
         }
+    }
+
+    async fn stage(&mut self, from: i64, count: i64) -> Vec<StagedFile> {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + count));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let name = EpochName {
+            job_uid: self.log.fold().home().unwrap().job.to_string(),
+            claim_seq: self.log.fold().live_claim(self.incarnation).unwrap_or(Seq(0)).0,
+            incarnation: self.incarnation.0.simple().to_string(),
+            epoch: self.epochs,
+        };
+        self.epochs += 1;
+        let mut writer = self.sink.open(&batch.schema(), name);
+        writer.write(batch).await.unwrap();
+        writer.finish().await.unwrap()
     }
 
     /// Reads so many numbers on, decides, publishes and notes them.
