@@ -58,6 +58,8 @@ pub struct Job<'a> {
     pub by_status: bool,
     /// Whether the orders are the only table: no items, and what does not decode is skipped.
     pub one_output: bool,
+    /// Its progressDeadline, if it says one.
+    pub deadline: Option<&'static str>,
     bootstrap: String,
     home: String,
 }
@@ -105,6 +107,7 @@ impl<'a> Job<'a> {
             trigger: trigger.to_owned(),
             by_status: false,
             one_output: false,
+            deadline: None,
             bootstrap: kafka.bootstrap(),
             home: unique("tests/chaos/orders"),
         }
@@ -116,6 +119,7 @@ impl<'a> Job<'a> {
         let (commandes, items) = (self.place.table("commandes"), self.place.table("items"));
         let (bad, checkpoint) = (self.place.table("bad"), self.place.checkpoint());
         let (bootstrap, topic, trigger) = (&self.bootstrap, &self.topic, &self.trigger);
+        let deadline = self.deadline.map(|deadline| format!("  progressDeadline: {deadline}\n")).unwrap_or_default();
         let dead_letters = format!("{{action: deadLetter, deadLetter: {{parquet: {{path: '{bad}'}}}}}}");
         let items = format!(
             "    - name: items
@@ -147,8 +151,7 @@ spec:
       sql: SELECT order_id, customer_id, timestamp, total, status, _partition AS p, _offset AS o FROM orders
       parquet: {{path: '{commandes}'{partition_by}}}
 {items}  trigger: {{{trigger}}}
-  progressDeadline: 3s
-  checkpoint: {{location: '{checkpoint}'}}
+{deadline}  checkpoint: {{location: '{checkpoint}'}}
 "
         )
     }

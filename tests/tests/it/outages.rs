@@ -105,7 +105,9 @@ struct Buckets {
 impl Buckets {
     fn job<'a>(&self, kafka: &Kafka, topic: &str, minio: &'a Minio) -> Job<'a> {
         let place = Place::Minio { minio, tables: self.tables.clone(), log: self.log.clone() };
-        Job::new(kafka, topic, place, "interval: 500ms")
+        let mut job = Job::new(kafka, topic, place, "interval: 500ms");
+        job.deadline = Some("3s");
+        job
     }
 }
 
