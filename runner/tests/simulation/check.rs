@@ -122,7 +122,6 @@ pub async fn at_rest(world: &mut World) {
             })
             .await;
         complete(world);
-        litter(world, false);
         return;
     }
     world.wait_until("everything is published", |world| missing(world).is_none() && nothing_pending(world)).await;
@@ -134,7 +133,7 @@ pub async fn at_rest(world: &mut World) {
     world.stop_all();
     world.wait_until("every runner stops", |world| world.processes.is_empty()).await;
     complete(world);
-    litter(world, true);
+    litter(world);
 }
 
 /// Nothing is still to be published, or to be taken back.
@@ -193,7 +192,7 @@ fn complete(world: &mut World) {
 }
 
 /// What is left in the store is bounded.
-fn litter(world: &mut World, collected: bool) {
+fn litter(world: &mut World) {
     let fold: Fold = world.setting.watch.seen().fold.clone();
     // What is dead since then is for the next snapshot's collector.
     let collected_by = world.setting.watch.seen().snapshot.map_or(0, |seq| seq.0 as usize + 1);
@@ -202,21 +201,19 @@ fn litter(world: &mut World, collected: bool) {
     let litter = world.setting.watch.seen().litter.clone();
     let limits = world.setting.limits;
     let mut problems = Vec::new();
-    if collected {
-        let slots = objects.keys().filter(|key| key.starts_with("log/") && !litter.contains(*key)).count() as u64;
-        let most = limits.segment_slots * (limits.keep_segments + 2) + limits.snapshot_every;
-        if slots > most {
-            problems.push(format!("{slots} slots are left, at most {most} are right"));
-        }
-        let snapshots = objects.keys().filter(|key| key.starts_with("snapshots/")).count();
-        if snapshots > limits.keep_snapshots + 1 {
-            problems.push(format!("{snapshots} snapshots are left"));
-        }
-        for (path, _) in world.setting.tables.objects() {
-            let Some((_, relative)) = path.split_once('/') else { continue };
-            if StagedName::parse(relative).is_some() && is_dead(relative, &then) {
-                problems.push(format!("{path} belongs to a dead claim and is still there"));
-            }
+    let slots = objects.keys().filter(|key| key.starts_with("log/") && !litter.contains(*key)).count() as u64;
+    let most = limits.segment_slots * (limits.keep_segments + 2) + limits.snapshot_every;
+    if slots > most {
+        problems.push(format!("{slots} slots are left, at most {most} are right"));
+    }
+    let snapshots = objects.keys().filter(|key| key.starts_with("snapshots/")).count();
+    if snapshots > limits.keep_snapshots + 1 {
+        problems.push(format!("{snapshots} snapshots are left"));
+    }
+    for (path, _) in world.setting.tables.objects() {
+        let Some((_, relative)) = path.split_once('/') else { continue };
+        if StagedName::parse(relative).is_some() && is_dead(relative, &then) {
+            problems.push(format!("{path} belongs to a dead claim and is still there"));
         }
     }
     for problem in problems {
