@@ -28,7 +28,7 @@ impl Tallies {
 }
 
 /// What became of the messages of the view `messages` in the tables of several jobs that read the same topic; each job's
-/// views end in one of `suffixes` ([`Job::views`]).
+/// views end in one of `suffixes` ([`super::Job::views`]).
 ///
 /// # Errors
 ///
