@@ -234,5 +234,5 @@ setups! {
         overwritten, Setup::with_old_snapshots, [SlotRecreated LitterRead VoidWasReal];
     processes_outside_a_cluster_keep_the_rules: nomads, Setup::unsealed, [SlotRecreated VoidWin Superseded];
     a_replaced_publisher_that_reads_litter_keeps_the_rules:
-        old_publisher, Setup::longer, [SlotRecreated LitterRead VoidWin Deleted];
+        old_publisher, Setup::longer, [SlotRecreated LitterRead VoidWin];
 }
