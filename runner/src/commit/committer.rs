@@ -236,17 +236,11 @@ impl Committer {
         loop {
             match self.log.catch_up().await {
                 Ok(CaughtUp::Tail { .. }) if !self.doubts_tail() => break,
-                Ok(CaughtUp::Tail { .. }) => match self.log.confirm().await {
-                    Ok(true) => {
-                        self.confirmed = Instant::now();
-                        break;
-                    }
-                    Ok(false) => {
-                        self.reopen().await?;
-                        return Ok(Verdict::StartOver);
-                    }
-                    Err(error) => self.wait_out(error, &mut backoff).await?,
-                },
+                Ok(CaughtUp::Tail { .. }) if self.is_certain().await? => {
+                    self.confirmed = Instant::now();
+                    break;
+                }
+                Ok(CaughtUp::Tail { .. }) => return Ok(Verdict::StartOver),
                 Ok(CaughtUp::Earlier(_)) => {}
                 Ok(CaughtUp::Void) => {
                     self.reopen().await?;

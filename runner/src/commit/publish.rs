@@ -149,14 +149,8 @@ impl Committer {
         loop {
             match self.log.catch_up().await {
                 // The end that a process sees after a long sleep may be where slots were deleted.
-                Ok(CaughtUp::Tail { .. }) => match self.log.confirm().await {
-                    Ok(true) => break,
-                    Ok(false) => {
-                        self.reopen().await?;
-                    }
-                    Err(error) => self.wait_out(error, &mut backoff).await?,
-                },
-                Ok(CaughtUp::Earlier(_)) => {}
+                Ok(CaughtUp::Tail { .. }) if self.is_certain().await? => break,
+                Ok(CaughtUp::Tail { .. } | CaughtUp::Earlier(_)) => {}
                 Ok(CaughtUp::Void) => {
                     self.reopen().await?;
                 }
