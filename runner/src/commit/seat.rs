@@ -43,12 +43,12 @@ pub(super) fn to_release<'a>(fold: &'a Fold, identity: &Identity) -> impl Iterat
 }
 
 impl Committer {
-    /// Asks for the wanted term, if it is another than the one asked for last.
+    /// Asks for the wanted term, if it is another than the one asked for last, or if the log has fallen behind it since.
     ///
     /// # Errors
     /// The term does not fit the log: an output moved, two outputs on one path.
     pub async fn ensure_term(&mut self, wanted: &Control) -> Result<Verdict, Failure> {
-        if !self.begun || self.told.as_ref() == Some(wanted) {
+        if !self.begun || (self.told.as_ref() == Some(wanted) && !self.fell_behind(wanted)) {
             return Ok(Verdict::Fine);
         }
         // A term of another revision is for that revision's runners to ask for.
@@ -76,6 +76,16 @@ impl Committer {
         }
         self.told = Some(wanted.clone());
         Ok(Verdict::Fine)
+    }
+
+    /// Whether the log's term is an earlier one than the wanted and divides the work otherwise. When it was asked for they
+    /// were alike and nothing was written; a runner that heard late of a term between the two then brought that.
+    fn fell_behind(&self, wanted: &Control) -> bool {
+        let earlier = |generation| self.fold().term().filter(|term| term.generation < generation);
+        let term = wanted.generation.and_then(earlier);
+        term.is_some_and(|term| {
+            Parallelism::new(wanted.parallelism) != Some(term.parallelism) || term.revision != wanted.revision
+        })
     }
 
     /// What the log wants of this runner, given the partitions there are.
@@ -263,13 +273,15 @@ impl Committer {
         Ok(if another { Verdict::StartOver } else { Verdict::Fine })
     }
 
-    /// Whether the read is complete and no division that may count gives this ordinal anything: neither the log's nor, if
-    /// it may become the log's, the wanted one.
+    /// Whether the read is complete and no division that may count gives this ordinal anything: neither the log's, unless
+    /// it is another revision's, nor the wanted one, unless it was asked for and is over.
     fn is_done_without_us(&self, partitions: impl Iterator<Item = Partition>, wanted: &Control) -> bool {
         let Some(term) = self.fold().term().filter(|_| !self.is_held()) else { return false };
-        let to_come = wanted.generation.is_none_or(|generation| generation > term.generation);
+        let ours = (term.revision == self.identity.revision).then_some(term.parallelism);
+        let asked = self.told.as_ref() == Some(wanted);
+        let to_come = wanted.generation.map_or(!asked, |generation| generation > term.generation);
         let to_come = Parallelism::new(wanted.parallelism).filter(|_| to_come);
-        let divisions: Vec<Parallelism> = std::iter::once(term.parallelism).chain(to_come).collect();
+        let divisions: Vec<Parallelism> = ours.into_iter().chain(to_come).collect();
         let mine = |task: &Task| divisions.iter().any(|division| owner(task, *division) == self.identity.ordinal);
         let placed = self.tasks_of(partitions).iter().any(mine);
         !placed && self.fold().plan().is_some_and(|plan| plan.complete.is_some())

@@ -71,3 +71,21 @@ async fn a_process_told_of_a_later_revision_brings_no_generation_from_another_ho
     assert!(current.owns_anything());
     assert_eq!(current.fold().term().unwrap().generation, Generation(2));
 }
+
+#[tokio::test]
+async fn a_term_that_is_late_is_put_right_by_those_who_found_the_later_one_in_place() {
+    let memory = MemoryStore::new();
+    let mut late = process(&memory, "uid-1", 1, "r1").await;
+    claim(&mut late, &told(1, "r1", 2)).await;
+    // Told of the third division, which is as the first: there is nothing to write.
+    let mut current = process(&memory, "uid-1", 0, "r1").await;
+    claim(&mut current, &told(3, "r1", 2)).await;
+    assert_eq!(current.fold().term().unwrap().generation, Generation(1));
+    // The second one arrives with a runner that has not heard of the third.
+    late.ensure_term(&told(2, "r1", 4)).await.unwrap();
+    assert_eq!(late.fold().term().unwrap().parallelism, Parallelism::new(4).unwrap());
+    current.tick().await.unwrap();
+    current.ensure_term(&told(3, "r1", 2)).await.unwrap();
+    let term = current.fold().term().unwrap();
+    assert_eq!((term.generation, term.parallelism), (Generation(3), Parallelism::new(2).unwrap()));
+}
