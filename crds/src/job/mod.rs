@@ -68,6 +68,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether a field of the spec says how much or how patiently the work is done, and so changes no revision.
+    pub fn is_policy(field: &str) -> bool {
+        crate::validate::POLICIES.contains(&field)
+    }
+
     /// The names of all secrets that the job reads.
     pub fn secrets(&self) -> BTreeSet<&str> {
         let kafka = self.sources.iter().map(|source| &source.kafka).flat_map(|kafka| {

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 pub use errors::SpecError;
 pub(crate) use errors::{Errors, Path, parent};
+pub(crate) use revision::POLICIES;
 
 use crate::contract::API_VERSION;
 use crate::job::{Job, JobName, Location, LocationError, Output, OutputMode, Restart, Trigger, TriggerKind, View};
@@ -140,7 +141,10 @@ fn job(metadata: &Metadata<'_>, spec: &StreamingJobSpec, errors: &mut Errors) ->
         suspend: spec.suspend.unwrap_or(false),
         restart: restart?,
         progress_deadline: progress_deadline?,
-        ttl_after_finished: spec.ttl_seconds_after_finished.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
+        ttl_after_finished: spec
+            .ttl_seconds_after_finished
+            .and_then(|s| u64::try_from(s).ok())
+            .map(Duration::from_secs),
         runner: spec.runner.clone().unwrap_or_default(),
         revision: revision::revision(spec),
     })
