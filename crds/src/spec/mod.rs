@@ -11,7 +11,7 @@ mod status;
 mod text;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,7 @@ pub use text::*;
     shortname = "sjob",
     category = "millrace",
     namespaced,
+    crates(kube_core = "::kube_core"),
     doc = "A job that leads Kafka topics through SQL into tables, exactly once.",
     status = "StreamingJobStatus",
     derive = "PartialEq",
