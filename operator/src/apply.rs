@@ -159,14 +159,24 @@ async fn render(
     let template = build::template(&context.defaults, valid, wanted);
     let map = build::revision_map(&facts.job, wanted, &valid.manifest, &template);
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &facts.job.namespace);
+    let name = build::revision_name(&facts.job.name, wanted.number);
     match maps.create(&post(), &map).await {
-        Ok(_) => Ok(Some((wanted.number, template))),
-        // Made by this operator before it was cut off, or by another one: pods are made from what is there.
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
-        Err(error) => {
-            Err(failed(format!("create ConfigMap {}", build::revision_name(&facts.job.name, wanted.number)))(error))
-        }
+        Ok(_) => return Ok(Some((wanted.number, template))),
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => return Err(failed(format!("create ConfigMap {name}"))(error)),
     }
+    let there = maps.get_opt(&name).await.map_err(failed(format!("read ConfigMap {name}")))?;
+    let owners = there.iter().flat_map(|map| map.metadata.owner_references.iter().flatten());
+    if owners.into_iter().any(|owner| owner.uid == facts.job.uid) {
+        // Made by this operator before it was cut off, or by another one: pods are made from what is there.
+        return Ok(None);
+    }
+    // It is of an earlier job of the same name, whose objects the garbage collector has still to delete.
+    if let Some(uid) = there.and_then(|map| map.metadata.uid) {
+        gone(maps.delete(&name, &with_uid(&uid)).await.map(|_| ()))
+            .map_err(failed(format!("delete ConfigMap {name}")))?;
+    }
+    Err(ApplyError::Conflict)
 }
 
 /// Creates pods. That one is refused is no error: the job says so and goes on with what it has.
