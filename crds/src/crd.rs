@@ -1,7 +1,7 @@
 //! The custom resource definition, as it is checked in and installed.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+use kube_core::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::job::MAX_JOB_NAME;

@@ -6,6 +6,7 @@
 mod exit;
 mod names;
 mod progress;
+mod settings;
 mod status;
 mod term;
 mod termination;
@@ -13,7 +14,8 @@ mod termination;
 pub use exit::{ExitCode, FailureClass};
 pub use names::*;
 pub use progress::{EventTimeProgress, Offsets, Progress, SinkProgress, SourceProgress, StateOperatorProgress};
-pub use status::{CommitPoint, Degraded, Lag, Phase, RunnerStatus};
+pub use settings::RunnerSettings;
+pub use status::{CommitPoint, Degraded, Lag, Phase, RunnerStatus, SavepointPoint};
 pub use term::TermRequest;
 pub use termination::{MAX_TERMINATION_BYTES, TerminationMessage};
 

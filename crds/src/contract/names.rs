@@ -41,9 +41,19 @@ pub const ANNOTATION_TERM: &str = "millrace.dev/term";
 /// Annotation of a StreamingJob: a new value renders a new revision of the same spec and so restarts the runners.
 pub const ANNOTATION_RESTART_NONCE: &str = "millrace.dev/restart-nonce";
 
+/// Annotation of a runner pod: what may change while it runs, a [`RunnerSettings`](super::RunnerSettings) as JSON. The pod
+/// sees it as a file, as it sees [`ANNOTATION_TERM`].
+pub const ANNOTATION_SETTINGS: &str = "millrace.dev/settings";
+/// Annotation of a candidate's pod that got the place of a pod of the running revision, because there was no other place.
+pub const ANNOTATION_DISPLACES: &str = "millrace.dev/displaces";
+/// Annotation of a StreamingJob: the log level of its runners, in force while they run: `debug`, `millrace=trace`.
+pub const ANNOTATION_LOG_LEVEL: &str = "millrace.dev/log-level";
+/// Annotation of a StreamingJob: the name of a savepoint to make, unless there is one of that name.
+pub const ANNOTATION_SAVEPOINT: &str = "millrace.dev/savepoint";
+
 /// Name of the runner's container.
 pub const RUNNER_CONTAINER: &str = "runner";
-/// Port of `/metrics`, `/status`, `/livez` and `/readyz` on a runner.
+/// Port of `/metrics`, `/status`, `/startz`, `/livez` and `/readyz` on a runner.
 pub const RUNNER_HTTP_PORT: u16 = 8080;
 /// Folder of the job's manifest in a pod.
 pub const POD_CONFIG_DIR: &str = "/etc/millrace/job";
@@ -55,6 +65,10 @@ pub const POD_SECRETS_DIR: &str = "/etc/millrace/secrets";
 pub const POD_INFO_DIR: &str = "/etc/millrace/pod";
 /// File of [`ANNOTATION_TERM`] in [`POD_INFO_DIR`].
 pub const POD_TERM_FILE: &str = "term";
+/// File of [`ANNOTATION_SETTINGS`] in [`POD_INFO_DIR`].
+pub const POD_SETTINGS_FILE: &str = "settings";
+/// Key of a revision's ConfigMap: the pods' template as JSON, as it was rendered when the revision was made.
+pub const REVISION_TEMPLATE_KEY: &str = "pod.json";
 /// Where the kubelet reads the termination message.
 pub const POD_TERMINATION_FILE: &str = "/dev/termination-log";
 

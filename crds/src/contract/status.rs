@@ -38,6 +38,19 @@ pub struct RunnerStatus {
     pub last_progress: Option<Progress>,
     /// Whether another incarnation has taken its tasks over for good.
     pub superseded: bool,
+    /// The job's savepoints, as this runner knows the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub savepoints: Vec<SavepointPoint>,
+}
+
+/// A savepoint in the job log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SavepointPoint {
+    /// Its name.
+    pub name: String,
+    /// Sequence of the record that it pins.
+    pub seq: u64,
 }
 
 /// What a runner is doing.

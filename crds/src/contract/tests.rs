@@ -68,6 +68,7 @@ fn status() -> RunnerStatus {
         lag: [("orders".to_owned(), Lag { records: 270 })].into(),
         last_progress: Some(progress()),
         superseded: false,
+        savepoints: vec![SavepointPoint { name: "before-fix".into(), seq: 40 }],
     }
 }
 

@@ -10,6 +10,7 @@ mod source;
 mod storage;
 mod types;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(crate) use location::Overlap;
@@ -22,6 +23,8 @@ pub use source::{
 };
 pub use storage::{S3, S3Credentials, SecretRef, Storage};
 pub use types::{DataType, Field};
+
+use crate::spec::RunnerSpec;
 
 /// A validated job: sources, the queries over them, and how to run them.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,9 +57,35 @@ pub struct Job {
     pub restart: Restart,
     /// How long a runner may go without progress before it no longer counts as ready.
     pub progress_deadline: Duration,
-    /// Hash of what the user wrote, without parallelism, suspend, restart and progressDeadline: two specs with one
+    /// How long the pods of a completed job stay; `None`: for ever.
+    pub ttl_after_finished: Option<Duration>,
+    /// How the pods look.
+    pub runner: RunnerSpec,
+    /// Hash of what the user wrote, without parallelism, suspend, restart, progressDeadline and
+    /// ttlSecondsAfterFinished: two specs with one
     /// revision run the same work.
     pub revision: String,
+}
+
+impl Job {
+    /// Whether a field of the spec says how much or how patiently the work is done, and so changes no revision.
+    pub fn is_policy(field: &str) -> bool {
+        crate::validate::POLICIES.contains(&field)
+    }
+
+    /// The names of all secrets that the job reads.
+    pub fn secrets(&self) -> BTreeSet<&str> {
+        let kafka = self.sources.iter().map(|source| &source.kafka).flat_map(|kafka| {
+            let trusted = kafka.tls.iter().flat_map(|tls| &tls.trusted_certificates);
+            let own = match &kafka.authentication {
+                None => Vec::new(),
+                Some(Authentication::Sasl { password, .. }) => vec![password],
+                Some(Authentication::Tls { certificate, key }) => vec![certificate, key],
+            };
+            trusted.chain(own)
+        });
+        kafka.chain(self.storage.secrets()).map(|secret| secret.name.as_str()).collect()
+    }
 }
 
 /// A named query that later views and outputs can read.

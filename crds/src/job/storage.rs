@@ -24,6 +24,16 @@ pub struct S3 {
     pub force_path_style: bool,
 }
 
+impl Storage {
+    /// The secrets that it reads.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let keys = self.s3.iter().flat_map(|s3| &s3.credentials_secret);
+        let keys =
+            keys.flat_map(|keys| [&keys.access_key_id, &keys.secret_access_key].into_iter().chain(&keys.session_token));
+        keys.chain(self.s3.iter().flat_map(|s3| &s3.ca_secret))
+    }
+}
+
 /// Where the access keys of an S3 user are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Credentials {

@@ -11,7 +11,7 @@ mod status;
 mod text;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,7 @@ pub use text::*;
     shortname = "sjob",
     category = "millrace",
     namespaced,
+    crates(kube_core = "::kube_core"),
     doc = "A job that leads Kafka topics through SQL into tables, exactly once.",
     status = "StreamingJobStatus",
     derive = "PartialEq",
@@ -94,9 +95,13 @@ pub struct StreamingJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartSpec>,
     /// How long a runner may go without a commit, or without having polled while caught up, before it no longer counts as
-    /// ready: `2m`, `1h30m`. Unset: 2 minutes, or three times the trigger's interval if that is longer.
+    /// ready: `2m`, `1h30m`. Unset: 60 seconds, or ten times the trigger's interval if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline: Option<DurationText>,
+    /// Seconds after which the pods of a completed job are deleted, and their logs with them. Unset: they stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub ttl_seconds_after_finished: Option<i64>,
     /// How the runner's pods look. Ignored by `millrace run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<RunnerSpec>,

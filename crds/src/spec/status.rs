@@ -52,6 +52,20 @@ pub struct StreamingJobStatus {
     /// The revision that is being validated or rolled out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate_revision: Option<RevisionStatus>,
+    /// The division of the work that the runners are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<TermStatus>,
+    /// Pods that have their number and may not be created yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub reserved: Vec<ReservedPod>,
+    /// Set once a bounded job is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionStatus>,
+    /// Savepoints in the job's checkpoint that the runners know of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub savepoints: Vec<SavepointStatus>,
     /// The last commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_commit: Option<CommitStatus>,
@@ -71,6 +85,9 @@ pub struct StreamingJobStatus {
     /// Restarts of runners so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<i64>,
+    /// Failures in a row without a time of readiness between them: what `restart.maxRetries` bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<i64>,
     /// The last failure of a runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<FailureStatus>,
@@ -85,6 +102,62 @@ pub struct RevisionStatus {
     pub hash: String,
     /// Number of the revision; it only grows.
     pub number: i64,
+    /// When it became what it is here: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub since: String,
+    /// Whether one of its pods was found valid: manifest, queries, Kafka, checkpoint, outputs.
+    #[serde(default)]
+    pub validated: bool,
+}
+
+/// The division of the work that the runners are asked for; the job log has the last word.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TermStatus {
+    /// Grows with every change.
+    pub generation: i64,
+    /// Number of the revision that may write.
+    pub revision: i64,
+    /// How many runners share the work.
+    pub parallelism: u32,
+    /// When it was first asked for: RFC 3339, UTC.
+    #[schemars(length(max = 64))]
+    pub since: String,
+}
+
+/// A pod that has its number: whoever creates it gives it this one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReservedPod {
+    /// Its ordinal.
+    pub ordinal: u32,
+    /// Number of its revision.
+    pub revision: i64,
+    /// Its own number.
+    pub number: i64,
+}
+
+/// The end of a bounded job.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CompletionStatus {
+    /// Number of the revision that is done.
+    pub revision: i64,
+    /// When its first runner said so: RFC 3339, UTC.
+    #[schemars(length(max = 64))]
+    pub time: String,
+}
+
+/// A savepoint in the job log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SavepointStatus {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Sequence of the record that it pins.
+    pub seq: i64,
 }
 
 /// A commit in the job log.

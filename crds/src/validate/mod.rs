@@ -22,6 +22,7 @@ use serde_json::Value;
 
 pub use errors::SpecError;
 pub(crate) use errors::{Errors, Path, parent};
+pub(crate) use revision::POLICIES;
 
 use crate::contract::API_VERSION;
 use crate::job::{Job, JobName, Location, LocationError, Output, OutputMode, Restart, Trigger, TriggerKind, View};
@@ -35,8 +36,8 @@ use crate::spec::{
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 /// Below this a commit's requests would take longer than the interval.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a runner may go without progress if the manifest does not say.
-const DEFAULT_PROGRESS_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a runner may go without progress if the manifest does not say, at least; and how many triggers.
+const DEFAULT_PROGRESS_DEADLINE: (Duration, u32) = (Duration::from_secs(60), 10);
 /// First and longest pause before a restart if the manifest does not say.
 const DEFAULT_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
@@ -140,6 +141,11 @@ fn job(metadata: &Metadata<'_>, spec: &StreamingJobSpec, errors: &mut Errors) ->
         suspend: spec.suspend.unwrap_or(false),
         restart: restart?,
         progress_deadline: progress_deadline?,
+        ttl_after_finished: spec
+            .ttl_seconds_after_finished
+            .and_then(|s| u64::try_from(s).ok())
+            .map(Duration::from_secs),
+        runner: spec.runner.clone().unwrap_or_default(),
         revision: revision::revision(spec),
     })
 }
@@ -230,7 +236,7 @@ fn restart(restart: Option<&RestartSpec>, at: &Path, errors: &mut Errors) -> Opt
     Some(Restart { max_retries, initial_backoff: initial, max_backoff: max })
 }
 
-/// Unset: long enough for three intervals, because a runner that commits every hour makes progress every hour.
+/// Unset: long enough for several intervals, because a runner that commits every hour makes progress every hour.
 fn progress_deadline(
     text: Option<&DurationText>,
     trigger: Option<Trigger>,
@@ -241,7 +247,8 @@ fn progress_deadline(
         TriggerKind::Interval(interval) => interval,
         TriggerKind::AvailableNow => Duration::ZERO,
     };
-    let Some(text) = text else { return Some(DEFAULT_PROGRESS_DEADLINE.max(interval * 3)) };
+    let (least, triggers) = DEFAULT_PROGRESS_DEADLINE;
+    let Some(text) = text else { return Some(least.max(interval * triggers)) };
     let at = at.field("progressDeadline");
     let deadline = duration(text, &at, errors)?;
     if deadline <= interval || deadline.is_zero() {

@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 use crate::spec::StreamingJobSpec;
 
 /// Fields that change how much or how patiently the work is done, not what is done.
-const POLICIES: [&str; 4] = ["parallelism", "suspend", "restart", "progressDeadline"];
+pub(crate) const POLICIES: [&str; 5] =
+    ["parallelism", "suspend", "restart", "progressDeadline", "ttlSecondsAfterFinished"];
 
 /// Hexadecimal digits of a revision: enough to tell the revisions of one job apart, short enough for a label.
 const DIGITS: usize = 16;

@@ -67,7 +67,7 @@ fn what_is_not_written_gets_its_default_here() {
         (job.restart.initial_backoff, job.restart.max_backoff),
         (Duration::from_secs(1), Duration::from_secs(300))
     );
-    assert_eq!(job.progress_deadline, Duration::from_secs(120));
+    assert_eq!(job.progress_deadline, Duration::from_secs(100));
     assert_eq!((job.namespace, job.uid.as_deref()), (None, Some("u-1")));
 }
 
@@ -81,7 +81,7 @@ fn a_bounded_job_reads_from_the_beginning_unless_told_otherwise() {
 #[test]
 fn a_slow_trigger_gets_a_longer_progress_deadline() {
     let job = Job::from_value(&with("/spec/trigger", json!({ "interval": "1h" }))).unwrap();
-    assert_eq!(job.progress_deadline, Duration::from_secs(3 * 3600));
+    assert_eq!(job.progress_deadline, Duration::from_secs(36_000));
 }
 
 #[test]

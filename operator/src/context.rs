@@ -1,0 +1,97 @@
+//! What every reconcile shares: the client, the caches, and what is remembered between two reconciles of a job.
+//!
+//! Nothing that is remembered here decides anything that must not be forgotten: an operator that starts anew finds its way
+//! from the API's objects alone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Client;
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::Store;
+use millrace_crds::contract::MANAGED_BY;
+
+use crate::build::Defaults;
+use crate::facts::Refusal;
+use crate::metrics::Metrics;
+use crate::poll::Reports;
+
+/// The caches of the objects that jobs own. They trigger reconciles, and serve decisions that create and delete nothing.
+#[derive(Clone)]
+pub struct Caches {
+    /// Runner pods, without their specs.
+    pub pods: Store<Pod>,
+    /// Revisions, without their content.
+    pub revisions: Store<PartialObjectMeta<ConfigMap>>,
+    /// Disruption budgets, without their content.
+    pub budgets: Store<PartialObjectMeta<PodDisruptionBudget>>,
+}
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The caches.
+    pub caches: Caches,
+    /// What pods look like whose jobs do not say.
+    pub defaults: Defaults,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// What the runners answered.
+    pub reports: Reports,
+    /// Writes events about jobs.
+    pub recorder: Recorder,
+    memory: Mutex<HashMap<String, Memory>>,
+}
+
+/// What is remembered of a job, by its uid.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// Why its last pod could not be created.
+    pub refusal: Option<Refusal>,
+    /// When its status was written last.
+    pub written: Option<Timestamp>,
+    /// The version that its last write gave it: what the cache shows before that is old.
+    pub version: Option<String>,
+    /// Failed reconciles in a row.
+    pub failed: u32,
+}
+
+impl Context {
+    /// A context.
+    pub fn new(client: Client, caches: Caches, defaults: Defaults, metrics: Arc<Metrics>, identity: &str) -> Self {
+        let reporter = Reporter { controller: MANAGED_BY.to_owned(), instance: Some(identity.to_owned()) };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            caches,
+            defaults,
+            metrics,
+            reports: Reports::default(),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// What is remembered of a job.
+    pub fn recall(&self, uid: &str) -> Memory {
+        self.memory().get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Remembers something of a job.
+    pub fn remember(&self, uid: &str, change: impl FnOnce(&mut Memory)) {
+        change(self.memory().entry(uid.to_owned()).or_default());
+    }
+
+    /// Forgets a job that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.memory().remove(uid);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,307 @@
+//! One reconcile, and the queue that asks for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config, ReconcileRequest, applier, trigger_owners, trigger_self};
+use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use millrace_crds::contract::{LABEL_APP_MANAGED_BY, MANAGED_BY};
+use millrace_crds::spec::{CONDITION_DEGRADED, CONDITION_READY, CONDITION_STALLED, StreamingJobStatus};
+
+use crate::apply::{self, ApplyError};
+use crate::build::Defaults;
+use crate::context::{Caches, Context};
+use crate::decide::{Decision, decide};
+use crate::dereference::{self, DereferenceError};
+use crate::facts::{Facts, JobFacts, JobObject};
+use crate::metrics::{Metrics, ResultLabel};
+use crate::status::{self, condition};
+use crate::validate::{Invalid, Validated, validate};
+
+/// How often a status is written at most for nothing but measurements.
+const MEASURED_EVERY: i64 = 30;
+/// How soon a reconcile is tried again after somebody else wrote.
+const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+/// How soon after a first failure, and at the latest.
+const AFTER_ERROR: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Why a reconcile did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The facts could not be read.
+    #[error(transparent)]
+    Dereference(#[from] DereferenceError),
+    /// The decision could not be brought about.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// Which objects are looked after.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// `None`: all namespaces.
+    pub namespace: Option<String>,
+    /// How many jobs are reconciled at a time.
+    pub concurrency: u16,
+    /// This operator's name.
+    pub identity: String,
+}
+
+/// Reconciles every job in scope, until the future is dropped. `filled` is called once the caches are filled.
+pub async fn run(client: Client, scope: Scope, defaults: Defaults, metrics: Arc<Metrics>, filled: impl FnOnce()) {
+    let (jobs, jobs_writer) = reflector::store::<JobObject>();
+    let (pods, pods_writer) = reflector::store::<Pod>();
+    let (revisions, revisions_writer) = reflector::store();
+    let (budgets, budgets_writer) = reflector::store();
+    let ours = watcher::Config::default().labels(&format!("{LABEL_APP_MANAGED_BY}={MANAGED_BY}"));
+
+    let job_events = watcher(api::<JobObject>(&client, &scope), watcher::Config::default())
+        .modify(|job| job.metadata.managed_fields = None)
+        .default_backoff()
+        .reflect(jobs_writer)
+        .touched_objects();
+    let pod_events = watcher(api::<Pod>(&client, &scope), ours.clone())
+        .modify(|pod| {
+            pod.metadata.managed_fields = None;
+            pod.spec = None;
+        })
+        .default_backoff()
+        .reflect(pods_writer)
+        .touched_objects();
+    let revision_events = watcher(api::<PartialObjectMeta<ConfigMap>>(&client, &scope), ours.clone())
+        .default_backoff()
+        .reflect(revisions_writer)
+        .touched_objects();
+    let budget_events = watcher(api::<PartialObjectMeta<PodDisruptionBudget>>(&client, &scope), ours)
+        .default_backoff()
+        .reflect(budgets_writer)
+        .touched_objects();
+
+    let caches = Caches { pods: pods.clone(), revisions: revisions.clone(), budgets: budgets.clone() };
+    let context = Arc::new(Context::new(client, caches, defaults, Arc::clone(&metrics), &scope.identity));
+    let queue = Queue::new(metrics);
+    let requests = stream::select_all([
+        trigger_self(job_events, ()).boxed(),
+        trigger_owners(pod_events, (), ()).boxed(),
+        trigger_owners(revision_events, (), ()).boxed(),
+        trigger_owners(budget_events, (), ()).boxed(),
+    ]);
+    let requests = queue.clone().watch(requests);
+    let reconciler = {
+        let queue = queue.clone();
+        move |object: Arc<JobObject>, context: Arc<Context>| {
+            queue.begins(&ObjectRef::from_obj(&*object));
+            Box::pin(reconcile(object, context))
+        }
+    };
+    let config = Config::default().concurrency(scope.concurrency);
+    let work = applier(reconciler, after_error, Arc::clone(&context), jobs.clone(), requests, config);
+    let work = work.for_each(|outcome| async {
+        if let Err(kube::runtime::controller::Error::QueueError(error)) = outcome {
+            tracing::warn!(%error, "a watch was interrupted; it is taken up again");
+        }
+    });
+    let ready = async {
+        let _ = jobs.wait_until_ready().await;
+        let _ = pods.wait_until_ready().await;
+        let _ = revisions.wait_until_ready().await;
+        let _ = budgets.wait_until_ready().await;
+        filled();
+    };
+    let sweep = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            context.reports.sweep();
+            count_jobs(&context.metrics, &jobs);
+        }
+    };
+    tokio::select! {
+        () = async { tokio::join!(work, ready); } => {}
+        () = sweep => {}
+    }
+}
+
+fn api<K>(client: &Client, scope: &Scope) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match &scope.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// How long requests wait.
+#[derive(Clone)]
+struct Queue {
+    metrics: Arc<Metrics>,
+    since: Arc<Mutex<HashMap<ObjectRef<JobObject>, Instant>>>,
+}
+
+impl Queue {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, since: Arc::default() }
+    }
+
+    /// Notes each request as it comes.
+    fn watch<S, E>(self, requests: S) -> impl Stream<Item = Result<ReconcileRequest<JobObject>, E>>
+    where
+        S: Stream<Item = Result<ReconcileRequest<JobObject>, E>>,
+    {
+        requests.inspect_ok(move |request| {
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.entry(request.obj_ref.clone()).or_insert_with(Instant::now);
+            self.metrics.queue_depth.set(since.len() as i64);
+        })
+    }
+
+    /// Notes that a job's reconcile begins.
+    fn begins(&self, job: &ObjectRef<JobObject>) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = since.iter().find(|(asked, _)| asked.name == job.name && asked.namespace == job.namespace);
+        if let Some(asked) = asked.map(|(asked, _)| asked.clone())
+            && let Some(at) = since.remove(&asked)
+        {
+            self.metrics.event_to_reconcile_seconds.observe(at.elapsed().as_secs_f64());
+        }
+        self.metrics.queue_depth.set(since.len() as i64);
+    }
+}
+
+/// One reconcile: facts, validation, decision, its application, and what is said about it.
+async fn reconcile(object: Arc<JobObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let began = Instant::now();
+    let outcome = once(&object, &context).await;
+    context.metrics.reconcile_seconds.observe(began.elapsed().as_secs_f64());
+    let quiet = matches!(&outcome, Err(ReconcileError::Apply(ApplyError::Conflict)));
+    let result = if outcome.is_ok() || quiet { "ok" } else { "error" };
+    context.metrics.reconciles.get_or_create(&ResultLabel { result }).inc();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    match &outcome {
+        Ok(_) => context.remember(uid, |memory| memory.failed = 0),
+        Err(error) if !quiet => {
+            tracing::warn!(job = object.name_any(), namespace = object.namespace(), %error, "cannot reconcile");
+            context.remember(uid, |memory| memory.failed = memory.failed.saturating_add(1));
+        }
+        Err(_) => {}
+    }
+    outcome.map(Action::requeue)
+}
+
+async fn once(object: &JobObject, context: &Context) -> Result<Duration, ReconcileError> {
+    let facts = dereference::cached(context, object).await?;
+    if facts.job.deleting {
+        context.forget(&facts.job.uid);
+        return Ok(Duration::from_secs(300));
+    }
+    let valid = validate(object, &facts.job);
+    let decision = decide(&facts, &valid);
+    if !decision.is_grave() {
+        return finish(context, facts, &valid, decision).await;
+    }
+    // Caches may be old: what creates or deletes is decided again by what the API server has now.
+    let Some((object, facts)) = dereference::live(context, &facts.job).await? else {
+        return Ok(Duration::from_secs(300));
+    };
+    if facts.job.deleting {
+        return Ok(Duration::from_secs(300));
+    }
+    let valid = validate(&object, &facts.job);
+    let decision = decide(&facts, &valid);
+    finish(context, facts, &valid, decision).await
+}
+
+/// Brings a decision about and writes the status.
+async fn finish(
+    context: &Context,
+    mut facts: Facts,
+    valid: &Result<Validated, Invalid>,
+    decision: Decision,
+) -> Result<Duration, ReconcileError> {
+    let tried = !decision.create.is_empty();
+    let (version, refusal) = apply::apply(context, &facts, valid, &decision).await?;
+    // A refusal holds until a pod is tried again, or none is wanted any more.
+    if tried || facts.refusal.as_ref().is_some_and(|refusal| refusal.not_before <= facts.now) {
+        facts.refusal = refusal;
+        context.remember(&facts.job.uid, |memory| memory.refusal = facts.refusal.clone());
+    }
+    let after = status::status(&facts, valid, &decision);
+    let before = if version == facts.job.resource_version { &facts.job.status } else { &decision.status };
+    let written = context.recall(&facts.job.uid).written;
+    let overdue = written.is_none_or(|at| Timestamp::now().duration_since(at).as_secs() >= MEASURED_EVERY);
+    if status::differ(before, &after) || (overdue && *before != after) {
+        apply::write_status(context, &facts, &version, before, &after).await?;
+        tell_events(context, &facts, &after).await;
+    }
+    let refused = facts.refusal.as_ref().map(|refusal| refusal.not_before.duration_since(facts.now));
+    let refused = refused.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(Duration::MAX);
+    Ok(decision.again.min(refused.max(Duration::from_millis(200))))
+}
+
+/// Says what changed, where `kubectl describe` shows it.
+async fn tell_events(context: &Context, facts: &Facts, after: &StreamingJobStatus) {
+    for kind in [CONDITION_READY, CONDITION_STALLED, CONDITION_DEGRADED] {
+        let (before, after) = (condition(&facts.job.status, kind), condition(after, kind));
+        let Some(now) = after else { continue };
+        let same = before.is_some_and(|before| (&before.status, &before.reason) == (&now.status, &now.reason));
+        let quiet = now.status != "True" && (kind != CONDITION_READY || before.is_none());
+        if same || quiet {
+            continue;
+        }
+        let good = (kind == CONDITION_READY) == (now.status == "True");
+        let event = Event {
+            type_: if good { EventType::Normal } else { EventType::Warning },
+            reason: now.reason.chars().take(128).collect(),
+            note: Some(now.message.chars().take(1000).collect()),
+            action: kind.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = context.recorder.publish(&event, &reference(&facts.job)).await {
+            tracing::debug!(%error, "cannot publish an event");
+        }
+    }
+}
+
+fn reference(job: &JobFacts) -> k8s_openapi::api::core::v1::ObjectReference {
+    k8s_openapi::api::core::v1::ObjectReference {
+        api_version: Some(millrace_crds::contract::API_VERSION.to_owned()),
+        kind: Some(millrace_crds::contract::KIND.to_owned()),
+        name: Some(job.name.clone()),
+        namespace: Some(job.namespace.clone()),
+        uid: Some(job.uid.clone()),
+        ..Default::default()
+    }
+}
+
+fn after_error(object: Arc<JobObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    if matches!(error, ReconcileError::Apply(ApplyError::Conflict)) {
+        return Action::requeue(AFTER_CONFLICT);
+    }
+    let failed = context.recall(object.metadata.uid.as_deref().unwrap_or_default()).failed;
+    let (first, longest) = AFTER_ERROR;
+    Action::requeue(first.saturating_mul(1 << failed.saturating_sub(1).min(10)).min(longest))
+}
+
+/// Counts jobs by condition.
+fn count_jobs(metrics: &Metrics, jobs: &Store<JobObject>) {
+    let mut counts: HashMap<(String, String), i64> = HashMap::new();
+    for job in jobs.state() {
+        let Ok(facts) = JobFacts::of(&job) else { continue };
+        for condition in &facts.status.conditions {
+            *counts.entry((condition.type_.clone(), condition.status.clone())).or_default() += 1;
+        }
+    }
+    metrics.jobs.clear();
+    for ((condition, status), count) in counts {
+        metrics.jobs.get_or_create(&crate::metrics::ConditionLabel { condition, status }).set(count);
+    }
+}
