@@ -10,8 +10,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::cluster::{ACCESS_KEY, Cluster, PASSWORD, checkout, python};
 use crate::Result;
+use crate::cluster::{ACCESS_KEY, Cluster, PASSWORD, checkout, python};
 
 /// Deleting a full bucket takes longest.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -109,7 +109,8 @@ impl Bench {
     async fn ask(&self, request: Value) -> Result<Value> {
         let mut talk = self.talk.lock().await;
         talk.requests.write_all(format!("{request}\n").as_bytes()).await.context("bench.py is gone")?;
-        let line = timeout(PATIENCE, talk.answers.next_line()).await.with_context(|| format!("no answer to {request}"))?;
+        let line =
+            timeout(PATIENCE, talk.answers.next_line()).await.with_context(|| format!("no answer to {request}"))?;
         let mut answer: Value = serde_json::from_str(&line?.context("bench.py ended")?)?;
         if let Some(error) = answer["error"].as_str() {
             bail!("{error}");

@@ -54,7 +54,9 @@ impl Cluster {
     /// When `KUBECONFIG` is not set, or what `cluster/install` installs is not there.
     pub async fn connect() -> Result<Cluster> {
         if std::env::var_os("KUBECONFIG").is_none() {
-            bail!("KUBECONFIG is not set: run `make e2e`, which makes a cluster, or `make e2e-current` on one of yours");
+            bail!(
+                "KUBECONFIG is not set: run `make e2e`, which makes a cluster, or `make e2e-current` on one of yours"
+            );
         }
         let mut config = Config::infer().await.context("reading KUBECONFIG")?;
         // A test that takes the API server away asks again; it must not wait for an answer for minutes.
@@ -100,7 +102,8 @@ impl Cluster {
 
 async fn node_of(client: &Client, server: &str) -> Result<String> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), SERVERS);
-    let pod = pods.get(server).await.with_context(|| format!("{server} is not there: run tests/e2e/cluster/install"))?;
+    let pod =
+        pods.get(server).await.with_context(|| format!("{server} is not there: run tests/e2e/cluster/install"))?;
     pod.status.and_then(|status| status.host_ip).with_context(|| format!("{server} runs on no node"))
 }
 

@@ -176,7 +176,11 @@ mod tests {
     #[test]
     fn pauses_are_counted_to_both_ends_and_by_partition() -> Result<()> {
         let mut log = JobLog::default();
-        log.add(&[slot(1, 1_000, 0, 10, json!([])), slot(2, 2_500, 1, 5, json!([])), slot(3, 3_000, 0, 12, json!([]))])?;
+        log.add(&[
+            slot(1, 1_000, 0, 10, json!([])),
+            slot(2, 2_500, 1, 5, json!([])),
+            slot(3, 3_000, 0, 12, json!([])),
+        ])?;
         assert_eq!(log.longest_pause(Moment(900), Moment(3_100)), Duration::from_millis(1_500));
         assert_eq!(log.longest_pause(Moment(900), Moment(9_000)), Duration::from_millis(6_000));
         let by_partition = log.longest_pause_by_partition(Moment(900), Moment(3_100));

@@ -8,11 +8,11 @@ use futures::FutureExt;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, ListParams};
 
+use crate::Result;
 use crate::cluster::Cluster;
 use crate::command;
 use crate::pods::RunnerPod;
 use crate::within::within;
-use crate::Result;
 
 /// How long Kubernetes may take to notice that a node is gone (50 s by default) or back.
 pub const NOTICED: Duration = Duration::from_secs(150);

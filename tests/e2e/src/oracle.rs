@@ -35,7 +35,8 @@ pub struct Tally {
 impl Tally {
     /// Whether each of `produced` orders is there once and nothing else is.
     pub fn is_exact(&self, produced: u64) -> bool {
-        let exact = Tally { messages: produced, orders: produced, lost: 0, doubled: 0, items_lost: 0, items_doubled: 0 };
+        let exact =
+            Tally { messages: produced, orders: produced, lost: 0, doubled: 0, items_lost: 0, items_doubled: 0 };
         produced > 0 && *self == exact
     }
 }

@@ -30,7 +30,8 @@ async fn an_applied_job_writes_its_tables_and_is_ready() -> Result<()> {
         })
         .await?;
         figure("kubectl apply to the first Parquet file", Moment::now().since(applied), s(15), SOON)?;
-        kubectl(space.name(), &["wait", "--for=condition=Ready", "streamingjob/orders-to-lake", "--timeout=50s"]).await?;
+        kubectl(space.name(), &["wait", "--for=condition=Ready", "streamingjob/orders-to-lake", "--timeout=50s"])
+            .await?;
         job.becomes(SOON, CONDITION_ACCEPTED, "True").await?;
         space.check_exactly_once(&job, ORDERS).await?;
         let status = job.status().await?;

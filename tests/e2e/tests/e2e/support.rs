@@ -17,7 +17,11 @@ pub const RATE: u32 = 200;
 
 /// Runs `test` on the job `orders`, which commits every second and is under way, while orders arrive; then makes sure that
 /// each of them is in the tables exactly once.
-pub async fn under_load(name: &str, rate: u32, test: impl AsyncFnOnce(&TestNamespace, &Job<'_>) -> Result<()>) -> Result<()> {
+pub async fn under_load(
+    name: &str,
+    rate: u32,
+    test: impl AsyncFnOnce(&TestNamespace, &Job<'_>) -> Result<()>,
+) -> Result<()> {
     TestNamespace::run(name, async |space| {
         let load = space.load(rate).await?;
         let job = space.apply(&Manifest::orders(space)?).await?;

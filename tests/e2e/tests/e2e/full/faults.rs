@@ -30,7 +30,12 @@ struct Fault {
 
 impl Fault {
     /// Waits until the job shows it, has it mended, and waits until the job shows it no more and has written every order.
-    async fn shown_until_mended(&self, space: &TestNamespace, job: &Job<'_>, mend: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    async fn shown_until_mended(
+        &self,
+        space: &TestNamespace,
+        job: &Job<'_>,
+        mend: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<()> {
         let Fault { name, condition, words } = self;
         let began = Moment::now();
         within(MINUTES, &format!("{name} is shown"), async || {
@@ -54,7 +59,8 @@ async fn a_missing_topic() -> Result<()> {
     TestNamespace::run("topic", async |space| {
         space.bench.delete_topic(space.topic()).await?;
         let job = space.apply(&Manifest::orders(space)?).await?;
-        let fault = Fault { name: "missing topic", condition: CONDITION_STALLED, words: &["topic", "kafka.servers:9092"] };
+        let fault =
+            Fault { name: "missing topic", condition: CONDITION_STALLED, words: &["topic", "kafka.servers:9092"] };
         let mend = async || {
             space.bench.create_topic(space.topic(), PARTITIONS).await?;
             space.produce(ORDERS).await
@@ -68,9 +74,8 @@ async fn a_missing_topic() -> Result<()> {
 async fn a_wrong_password() -> Result<()> {
     TestNamespace::run("password", async |space| {
         space.produce(ORDERS).await?;
-        let secret = async |password| {
-            space.cluster.secret(space.name(), "kafka-user", &json!({"password": password})).await
-        };
+        let secret =
+            async |password| space.cluster.secret(space.name(), "kafka-user", &json!({"password": password})).await;
         secret("wrong").await?;
         let password = json!({"secretName": "kafka-user", "password": "password"});
         let login = json!({"type": "scram-sha-512", "username": KAFKA_USER, "passwordSecret": password});
@@ -141,7 +146,8 @@ async fn an_exceeded_quota() -> Result<()> {
             "spec": {"hard": {"pods": "0"}}});
         space.cluster.apply::<ResourceQuota>(Some(space.name()), &quota).await?;
         let job = space.apply(&Manifest::orders(space)?).await?;
-        let fault = Fault { name: "quota exceeded", condition: CONDITION_DEGRADED, words: &["exceeded quota", "no-pods"] };
+        let fault =
+            Fault { name: "quota exceeded", condition: CONDITION_DEGRADED, words: &["exceeded quota", "no-pods"] };
         let mend = async || kubectl(space.name(), &["delete", "resourcequota", "no-pods"]).await.map(drop);
         fault.shown_until_mended(space, &job, mend).await
     })

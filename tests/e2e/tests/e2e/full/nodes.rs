@@ -25,7 +25,12 @@ async fn a_zombie_is_replaced_and_superseded_and_goes_when_its_node_returns() ->
                 let working = job.log(|log| log.longest_pause(cut, lost)).await?;
                 ensure!(working < s(20), "the runner did not go on: {working:?} without a commit");
                 let next = job.commits(SOON, "a commit of the replacement", |commit| commit.pod > old.number).await?;
-                figure("node cut from the API server, NotReady to the next runner's commit", next.stored.since(lost), s(30), SOON)?;
+                figure(
+                    "node cut from the API server, NotReady to the next runner's commit",
+                    next.stored.since(lost),
+                    s(30),
+                    SOON,
+                )?;
                 let superseded = async || {
                     let status = job.ask(&old, "/status").await?;
                     ensure!(status["superseded"] == true, "{status}");

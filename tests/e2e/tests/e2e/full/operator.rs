@@ -35,7 +35,15 @@ async fn an_operator_that_is_killed_twenty_times_converges_and_restarts_no_runne
             edit_at_random(space, job, &mut dice, round).await?;
             sleep(Duration::from_millis(dice.below(3_000))).await;
             // At once and without a farewell; the Deployment's next pod needs no back-off.
-            let now = ["delete", "pod", "--selector", "app.kubernetes.io/component=operator", "--grace-period=0", "--force", "--wait=false"];
+            let now = [
+                "delete",
+                "pod",
+                "--selector",
+                "app.kubernetes.io/component=operator",
+                "--grace-period=0",
+                "--force",
+                "--wait=false",
+            ];
             kubectl(SYSTEM, &now).await?;
             check_pods(job).await?;
         }
@@ -62,7 +70,8 @@ async fn two_operators_without_the_lease_make_no_pod_twice() -> Result<()> {
                 })
                 .await?;
             }
-            let last = with_another_column(Manifest::orders(space)?, "'last' AS edited")?.set("/spec/parallelism", 3)?;
+            let last =
+                with_another_column(Manifest::orders(space)?, "'last' AS edited")?.set("/spec/parallelism", 3)?;
             converges(job, &last, 3).await
         };
         let one = async {
@@ -92,7 +101,8 @@ async fn an_upgrade_of_the_operator_changes_no_runner_of_ten_jobs() -> Result<()
 
         let chart = checkout().join("charts/millrace").display().to_string();
         let annotation = format!("podAnnotations.upgraded-by={}", space.name());
-        let upgrade = ["upgrade", "millrace", &chart, "--namespace", SYSTEM, "--reuse-values", "--set", &annotation, "--wait"];
+        let upgrade =
+            ["upgrade", "millrace", &chart, "--namespace", SYSTEM, "--reuse-values", "--set", &annotation, "--wait"];
         run(s(180), "helm", &upgrade).await?;
         within(SOON, "the operator's pods are new ones", async || {
             let now = operator_pods(&space.cluster).await?;

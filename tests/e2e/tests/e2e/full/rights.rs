@@ -23,7 +23,11 @@ async fn the_operator_has_the_rights_it_uses_and_no_others() -> Result<()> {
     ensure!(denied.is_empty(), "it was denied {denied:?}");
     let granted = granted(&cluster).await?;
     let unused: Vec<_> = granted.difference(&used).collect();
-    println!("figure: rights granted {}, used {}, unused {unused:?}", granted.len(), used.intersection(&granted).count());
+    println!(
+        "figure: rights granted {}, used {}, unused {unused:?}",
+        granted.len(),
+        used.intersection(&granted).count()
+    );
     ensure!(unused.is_empty(), "it never used {unused:?}");
     Ok(())
 }

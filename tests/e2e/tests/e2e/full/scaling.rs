@@ -27,7 +27,12 @@ async fn a_job_scales_to_four_and_to_two_under_load_without_a_restart() -> Resul
         let pauses = job.log(|log| log.longest_pause_by_partition(began, ended)).await?;
         ensure!(pauses.len() as u32 == PARTITIONS, "{pauses:?}");
         println!("figure: scale 1 to 4 to 2 under 2,000 orders/s, each partition's longest pause: {pauses:.1?}");
-        figure("scale 1 to 4 to 2, the longest pause of a partition", pauses.into_values().max().unwrap_or_default(), s(3), SOON)
+        figure(
+            "scale 1 to 4 to 2, the longest pause of a partition",
+            pauses.into_values().max().unwrap_or_default(),
+            s(3),
+            SOON,
+        )
     })
     .await
 }
