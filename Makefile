@@ -2,7 +2,8 @@
 # with the same features and none of them is ever compiled twice. V=1 shows what the phases print.
 
 .PHONY: check test acceptance demo fmt clippy unit simulation docs build servers integration release \
-  figures-throughput figures-kills figures-latency figures-requests figures-idle figures-simulation
+  figures-throughput figures-kills figures-latency figures-requests figures-idle figures-simulation \
+  images e2e-cluster e2e e2e-current e2e-full
 
 # Formatting, lints, unit tests, the simulation, docs: minutes, and no servers.
 check: fmt clippy unit simulation docs
@@ -11,7 +12,7 @@ check: fmt clippy unit simulation docs
 test: check build servers integration
 
 # The figures and the long, destructive runs on real servers: hours.
-acceptance: test figures-throughput figures-kills figures-latency figures-requests figures-simulation figures-idle
+acceptance: test figures-throughput figures-kills figures-latency figures-requests figures-simulation figures-idle e2e-full
 
 # A job on generated orders, with nothing installed.
 demo:
@@ -24,6 +25,7 @@ fmt:
 
 clippy: fmt
 	@tests/phase clippy cargo clippy --workspace --all-targets -- -D warnings
+	@tests/phase clippy-e2e cargo clippy --workspace --test e2e -- -D warnings
 
 unit: clippy
 	@tests/phase unit cargo test --workspace --lib --bins
@@ -43,9 +45,9 @@ servers: build
 	@tests/phase servers tests/servers/setup
 	@tests/phase apiserver tests/servers/setup-apiserver
 
-# Two tests at a time: each may drive a runner beside the shared broker and store.
+# Two tests at a time: each may drive a runner beside the shared broker and store. All but `e2e`, which needs a cluster.
 integration: servers
-	@tests/phase integration env MILLRACE_SEEDS=20 cargo test --workspace --test '*' -- --test-threads=2
+	@tests/phase integration env MILLRACE_SEEDS=20 cargo test --workspace --test '[!e]*' -- --test-threads=2
 
 # The figures, one row of them a target, in release build. SIZE makes a row smaller or larger: messages, times, epochs or
 # minutes.
@@ -60,3 +62,31 @@ figures-throughput figures-kills figures-latency figures-requests figures-idle: 
 SEEDS = 100000
 figures-simulation:
 	MILLRACE_SEEDS=$(SEEDS) cargo test --release --workspace --test simulation -- --nocapture
+
+# The tests on Kubernetes. They need docker, kind, kubectl and helm, and say so where one is missing.
+
+# The image millrace:local, of the programs as `cargo build` makes them. images/Dockerfile is the one for a release.
+images:
+	@tests/phase programs cargo build --workspace --all-targets
+	@tests/phase image images/local
+
+e2e-cluster:
+	@tests/e2e/cluster/check
+	@$(MAKE) --no-print-directory images
+	@tests/phase cluster tests/e2e/cluster/up
+
+# The smoke tests on a kind cluster, which stays for the next time; tests/e2e/cluster/down deletes it.
+E2E = cargo test --workspace --test e2e --
+e2e: e2e-cluster
+	@eval "$$(tests/e2e/cluster/env)" && tests/phase e2e $(E2E) smoke:: --test-threads=4
+
+# The same on the cluster of KUBECONFIG, but for what needs the nodes of a kind cluster. The cluster must be able to have
+# the images MILLRACE_IMAGE, KAFKA_IMAGE and MINIO_IMAGE.
+e2e-current:
+	@tests/phase e2e-install tests/e2e/cluster/install
+	@tests/phase e2e-current $(E2E) smoke:: --skip on_kind --test-threads=4
+
+# All of it, one at a time and with the figures. Last, whether the operator needs the rights it has.
+e2e-full: e2e-cluster
+	@eval "$$(tests/e2e/cluster/env)" && V=1 tests/phase e2e-full $(E2E) --skip rights --test-threads=1 --nocapture
+	@eval "$$(tests/e2e/cluster/env)" && V=1 tests/phase e2e-rights $(E2E) rights --nocapture
