@@ -1,12 +1,12 @@
 # check ⊂ test ⊂ acceptance. Cargo is always given the whole workspace, so that every command uses the same dependencies
 # with the same features and none of them is ever compiled twice. V=1 shows what the phases print.
 
-.PHONY: check test acceptance demo fmt clippy unit simulation docs build servers integration release \
+.PHONY: check test acceptance demo fmt clippy chart unit simulation docs build servers integration release \
   figures-throughput figures-kills figures-latency figures-requests figures-idle figures-simulation \
   images e2e-cluster e2e e2e-current e2e-full
 
 # Formatting, lints, unit tests, the simulation, docs: minutes, and no servers.
-check: fmt clippy unit simulation docs
+check: fmt clippy chart unit simulation docs
 
 # All of the above, and the tests on real Kafka and MinIO: what CI runs.
 test: check build servers integration
@@ -27,7 +27,11 @@ clippy: fmt
 	@tests/phase clippy cargo clippy --workspace --all-targets -- -D warnings
 	@tests/phase clippy-e2e cargo clippy --workspace --test e2e -- -D warnings
 
-unit: clippy
+# The chart: helm lint, every switch, what the schema must refuse.
+chart: clippy
+	@tests/phase chart sh -c 'PATH="$$(tests/servers/setup-helm):$$PATH" charts/check'
+
+unit: chart
 	@tests/phase unit cargo test --workspace --lib --bins
 
 # Whole runners in a world that fails on purpose: 2,000 seeds, or MILLRACE_SEEDS.
