@@ -14,6 +14,23 @@ use crate::command;
 use crate::pods::RunnerPod;
 use crate::within::within;
 
+/// Exhausts the memory of the control group, of version 2 or 1, of the process `$pid`.
+const EXHAUST: &str = r#"
+set -e
+two=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)
+one=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/$pid/cgroup)
+if [ -e $two/memory.max ]; then group=$two used=memory.current limit=memory.max
+else group=$one used=memory.usage_in_bytes limit=memory.limit_in_bytes; fi
+echo 1000 >/proc/$pid/oom_score_adj
+echo $(($(cat $group/$used) + 32000000)) >$group/$limit
+# A line without an end, all of which tail keeps.
+sh -c "echo \$\$ >$group/cgroup.procs; exec tail /dev/zero" & hog=$!
+tries=0
+while [ -e /proc/$pid ] && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+kill -9 $hog 2>/dev/null || true
+[ $tries -lt 100 ]
+"#;
+
 /// How long Kubernetes may take to notice that a node is gone (50 s by default) or back.
 pub const NOTICED: Duration = Duration::from_secs(150);
 
@@ -69,24 +86,15 @@ impl Node {
         killed.map(drop).with_context(|| format!("killing container {container} on {}", self.name()))
     }
 
-    /// Lets a container have no more memory than it has now, so that the kernel ends it as soon as it asks for more. A
-    /// container started anew has the limit of its pod again.
+    /// Has the kernel end a container's process because its memory is used up: something else in its control group uses it
+    /// up, and the process is made the first to go. A container started anew has the limit of its pod again.
     ///
     /// # Errors
     ///
-    /// When the node's memory control groups are not where they are expected.
-    pub async fn starve(&self, container: &str) -> Result<()> {
-        let script = format!(
-            "set -e
-             pid=$({} | head -n 1)
-             two=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)
-             one=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/$pid/cgroup)
-             if [ -e $two/memory.max ]; then cat $two/memory.current >$two/memory.max
-             else cat $one/memory.usage_in_bytes >$one/memory.limit_in_bytes; fi",
-            processes(container)
-        );
-        let done = self.run(&["sh", "-c", &script]).await;
-        done.map(drop).with_context(|| format!("limiting container {container} on {}", self.name()))
+    /// When the kernel does not, or control groups are not where they are expected.
+    pub async fn exhaust_memory(&self, container: &str) -> Result<()> {
+        let done = self.run(&["sh", "-c", &format!("pid=$({} | head -n 1)\n{EXHAUST}", processes(container))]).await;
+        done.map(drop).with_context(|| format!("exhausting the memory of container {container} on {}", self.name()))
     }
 
     /// Runs `body` while nothing from this node reaches an API server; everything else goes on. The node makes zombies.

@@ -25,9 +25,9 @@ async fn a_runner_that_is_killed_ten_times_in_a_row_commits_soon_each_time() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runner_out_of_memory_is_replaced_and_the_status_says_why() -> Result<()> {
-    under_load("memory", 5 * RATE, async |_, job| {
-        let pause = killed(job, async |pod, container| Node::of(pod)?.starve(container).await).await?;
-        figure("runner given no more memory to the next commit", pause, s(15), SOON)?;
+    under_load("memory", RATE, async |_, job| {
+        let pause = killed(job, async |pod, container| Node::of(pod)?.exhaust_memory(container).await).await?;
+        figure("runner out of memory to the next commit", pause, s(15), SOON)?;
         within(SOON, "the status says what happened", async || {
             let failure = job.status().await?.last_failure.context("there is no last failure")?;
             ensure!(failure.class == Some(FailureClass::Infrastructure), "{failure:?}");
