@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_crds::contract::{ExitCode, FailureClass, Phase, TerminationMessage};
+use millrace_crds::contract::{ExitCode, FailureClass, Phase};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::assemble::{Seating, assemble};
+use crate::cli::termination::Termination;
 use crate::cli::{live, manifest};
 use crate::control::{self, Control};
 use crate::env::{Backoff, Env};
@@ -64,7 +65,8 @@ pub struct RunArgs {
     /// Do not listen on any address.
     #[arg(long)]
     pub no_http: bool,
-    /// Where the termination message is written as JSON.
+    /// Where the termination message is written as JSON, with the last lines of the log; also after a panic, which then exits
+    /// with 70.
     #[arg(long, env = "MILLRACE_TERMINATION_FILE")]
     pub termination_file: Option<PathBuf>,
     /// How long the last epoch may take to commit after SIGTERM.
@@ -81,12 +83,17 @@ pub fn main(args: RunArgs) -> Result<ProcessExit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format!("cannot start the runtime: {error}")))?;
-    let termination_file = args.termination_file.clone();
-    let outcome = runtime.block_on(run(args));
+    let env = Env::system();
+    let incarnation = Incarnation(env.uuid());
+    let termination = args.termination_file.clone().map(|path| Arc::new(Termination::new(path, incarnation)));
+    if let Some(termination) = &termination {
+        termination.catch_panics();
+    }
+    let outcome = runtime.block_on(run(args, env, incarnation, termination.as_deref()));
     // Threads of librdkafka may be inside a blocking call; nothing they could still do matters.
     runtime.shutdown_timeout(Duration::from_secs(2));
-    if let Some(path) = termination_file {
-        write_termination(&path, &outcome);
+    if let Some(termination) = &termination {
+        termination.ended(&outcome);
     }
     match outcome {
         Ok(Ended::Completed) => Ok(ExitCode::Completed.into()),
@@ -97,9 +104,17 @@ pub fn main(args: RunArgs) -> Result<ProcessExit, Failure> {
     }
 }
 
-async fn run(args: RunArgs) -> Result<Ended, Failure> {
+async fn run(
+    args: RunArgs,
+    mut env: Env,
+    incarnation: Incarnation,
+    termination: Option<&Termination>,
+) -> Result<Ended, Failure> {
     let job = manifest::read(&args.manifest)?;
-    let mut env = Env::system();
+    let revision = args.revision.clone().unwrap_or_else(|| job.revision.clone());
+    if let Some(termination) = termination {
+        termination.runs(&revision);
+    }
     if let Ok(armed) = std::env::var("MILLRACE_FAILPOINT") {
         env.failpoints = Arc::new(AbortAt::parse(&armed).map_err(Failure::user)?);
     }
@@ -111,10 +126,7 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         Some(path) => control::read(path)
             .await
             .map_err(|problem| Failure::user(format!("--term-file {}: {problem}", path.display())))?,
-        None => {
-            let revision = args.revision.clone().unwrap_or_else(|| job.revision.clone());
-            Control { generation: None, revision: Revision(revision), parallelism }
-        }
+        None => Control { generation: None, revision: Revision(revision.clone()), parallelism },
     };
     if args.term_file.is_none() && args.ordinal >= parallelism {
         return Err(Failure::user(format!(
@@ -147,10 +159,9 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         secrets_dir: args.secrets_dir.clone(),
     };
     let in_cluster = args.pod_number.is_some();
-    let incarnation = Incarnation(env.uuid());
     let hub = Arc::new(ProgressHub::new(
         job.name.as_str(),
-        args.revision.as_ref().unwrap_or(&job.revision),
+        &revision,
         args.ordinal,
         &incarnation.to_string(),
         job.progress_deadline,
@@ -232,33 +243,5 @@ async fn sleep_until_stopped(mut stop: watch::Receiver<bool>, hub: &ProgressHub)
             _ = stop.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(Duration::from_secs(10)) => {}
         }
-    }
-}
-
-fn write_termination(path: &std::path::Path, outcome: &Result<Ended, Failure>) {
-    let message = match outcome {
-        Ok(Ended::Completed) => TerminationMessage {
-            completed: true,
-            reason: "Completed".to_owned(),
-            message: "everything was read, committed and published".to_owned(),
-            ..TerminationMessage::default()
-        },
-        Ok(Ended::Stopped) => TerminationMessage {
-            reason: "Stopped".to_owned(),
-            message: "stopped by a signal; what was read is committed".to_owned(),
-            ..TerminationMessage::default()
-        },
-        Ok(Ended::Superseded(by)) => {
-            TerminationMessage { reason: "Superseded".to_owned(), message: by.clone(), ..TerminationMessage::default() }
-        }
-        Err(failure) => TerminationMessage {
-            class: Some(failure.class),
-            reason: failure.reason.to_owned(),
-            message: failure.message.clone(),
-            ..TerminationMessage::default()
-        },
-    };
-    if let Err(error) = std::fs::write(path, message.to_json()) {
-        tracing::warn!(path = %path.display(), %error, "cannot write the termination message");
     }
 }
