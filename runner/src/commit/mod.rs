@@ -6,6 +6,7 @@
 mod append;
 mod collect;
 mod committer;
+mod place;
 pub mod placed;
 mod publish;
 mod retract;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 pub use append::log_failure;
 pub use committer::{Committer, Identity};
+pub use place::Place;
 pub use seat::Duties;
 
 use crate::epoch::ClosedEpoch;
