@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_crds::OnError;
-use millrace_crds::contract::{FailureClass, Phase};
+use millrace_crds::contract::{FailureClass, Phase, RunnerSettings};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -72,6 +72,8 @@ pub struct Pipeline {
     pub committing: Committing,
     /// The term that is wanted, as it changes.
     pub control: watch::Receiver<Control>,
+    /// What else may change while it runs; here the savepoint that there is to be.
+    pub settings: watch::Receiver<RunnerSettings>,
     /// Becomes true when the process is told to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -84,7 +86,8 @@ enum Event {
     Stop,
     Committed(Result<Verdict, Failure>),
     Trigger,
-    Control,
+    /// The log is to be looked at before the trigger.
+    Look,
     Fetched(usize, Result<Fetched, SourceError>),
     /// Nothing for a while.
     Nothing,
@@ -160,7 +163,7 @@ impl Pipeline {
                     other => other,
                 },
                 Event::Fetched(index, fetched) => self.take(&mut turn, index, fetched).await?,
-                Event::Control => self.look_around(&mut turn).await?,
+                Event::Look => self.look_around(&mut turn).await?,
                 Event::Trigger => {
                     turn.due = true;
                     Verdict::Fine
@@ -295,12 +298,14 @@ impl Pipeline {
     /// Waits for the next thing to do. Every branch is cancellation-safe.
     async fn wait(&mut self, turn: &mut Turn) -> Event {
         let busy = self.committing.is_busy();
+        let may_look = !busy && !turn.stopping;
         let reading = !turn.stopping && !self.is_full(&turn.epoch) && self.intakes.is_reading();
         tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop), if !turn.stopping => Event::Stop,
             outcome = self.committing.done(), if busy => Event::Committed(outcome),
-            Ok(()) = self.control.changed(), if !busy && !turn.stopping => Event::Control,
+            Ok(()) = self.control.changed(), if may_look => Event::Look,
+            Ok(()) = self.settings.changed(), if may_look => Event::Look,
             () = sleep_until(turn.deadline), if !turn.due => Event::Trigger,
             (index, fetched) = self.intakes.next(), if reading => Event::Fetched(index, fetched),
             () = sleep(HEARTBEAT) => Event::Nothing,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_crds::contract::{ExitCode, FailureClass, Phase};
+use millrace_crds::contract::{ExitCode, FailureClass, Phase, RunnerSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::assemble::{Seating, assemble};
+use crate::assemble::{Seating, Told, assemble};
 use crate::cli::termination::Termination;
 use crate::cli::{live, manifest};
 use crate::control::{self, Control};
@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::ids::{Incarnation, Revision};
 use crate::pipeline::Ended;
 use crate::progress::ProgressHub;
-use crate::telemetry::http;
+use crate::telemetry::{http, logging};
 
 /// Arguments of `millrace run`.
 #[derive(Debug, Args)]
@@ -37,9 +37,14 @@ pub struct RunArgs {
     /// How many runners share the work; default: the manifest's.
     #[arg(long)]
     pub parallelism: Option<u32>,
-    /// File with the wanted term as JSON ({"generation","revision","parallelism"}); followed while running.
+    /// File with the wanted term as JSON ({"generation","revision","parallelism"}); followed while running. A runner whose
+    /// revision is another than the term's is checked like any other and waits for its own.
     #[arg(long, env = "MILLRACE_TERM_FILE")]
     pub term_file: Option<PathBuf>,
+    /// File with what may change while running as JSON ({"logLevel","progressDeadlineSeconds","savepoint"}, each optional);
+    /// followed like the term. A savepoint that the job does not have is made.
+    #[arg(long, env = "MILLRACE_SETTINGS_FILE")]
+    pub settings_file: Option<PathBuf>,
     /// The pod's number, which is this process's rank; given by the operator. A process that has one sleeps when it is
     /// superseded, instead of exiting.
     #[arg(long, env = "MILLRACE_POD_NUMBER")]
@@ -59,7 +64,7 @@ pub struct RunArgs {
     /// Let outputs write to another path than before; what they wrote so far stays where it is.
     #[arg(long)]
     pub accept_moved_outputs: bool,
-    /// Address of /metrics, /status, /livez and /readyz; port 0 picks a free one.
+    /// Address of /metrics, /status, /startz, /livez and /readyz; port 0 picks a free one.
     #[arg(long, env = "MILLRACE_HTTP", default_value = "127.0.0.1:0")]
     pub http: SocketAddr,
     /// Do not listen on any address.
@@ -119,11 +124,12 @@ async fn run(
         env.failpoints = Arc::new(AbortAt::parse(&armed).map_err(Failure::user)?);
     }
     let parallelism = args.parallelism.unwrap_or(job.parallelism);
-    if job.suspend || parallelism == 0 {
+    // With a term file the operator decides that, also for a manifest that was rendered while the job was suspended.
+    if args.term_file.is_none() && (job.suspend || parallelism == 0) {
         return Err(Failure::user("the job is suspended (spec.suspend, or parallelism 0): nothing to run"));
     }
     let wanted = match &args.term_file {
-        Some(path) => control::read(path)
+        Some(path) => control::read_term(path)
             .await
             .map_err(|problem| Failure::user(format!("--term-file {}: {problem}", path.display())))?,
         None => Control { generation: None, revision: Revision(revision.clone()), parallelism },
@@ -145,8 +151,12 @@ async fn run(
     let stop = stop_signal()?;
     let (sender, fixed) = watch::channel(wanted.clone());
     let control = match &args.term_file {
-        Some(path) => control::follow(path.clone(), wanted.clone()),
+        Some(path) => control::follow_term(path.clone(), wanted.clone()),
         None => fixed,
+    };
+    let settings = match &args.settings_file {
+        Some(path) => control::follow_settings(path.clone()),
+        None => watch::channel(RunnerSettings::default()).1,
     };
     let seating = Seating {
         ordinal: args.ordinal,
@@ -170,16 +180,18 @@ async fn run(
         let address = http::serve(args.http, Arc::clone(&hub))
             .await
             .map_err(|error| Failure::user(format!("cannot listen on --http {}: {error}", args.http)))?;
-        tracing::info!(%address, "serving /metrics, /status, /livez, /readyz");
+        tracing::info!(%address, "serving /metrics, /status, /startz, /livez, /readyz");
     }
+    tokio::spawn(apply(settings.clone(), Arc::clone(&hub)));
     let view = live::show(Arc::clone(&hub));
     let running = async {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
         loop {
             hub.turned();
             let mut stopped = stop.clone();
-            let (hub, control, stop) = (Arc::clone(&hub), control.clone(), stop.clone());
-            match assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, control, stop).await {
+            let (hub, told) =
+                (Arc::clone(&hub), Told { control: control.clone(), settings: settings.clone(), stop: stop.clone() });
+            match assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, told).await {
                 Ok(pipeline) => return pipeline.run().await,
                 Err(failure) if failure.is_external() => {
                     hub.degraded(&failure, env.clock.now_millis());
@@ -211,6 +223,26 @@ async fn run(
         }
         Ok(Ended::Superseded(by)) => Err(Failure::new(FailureClass::User, "Superseded", by)),
         other => other,
+    }
+}
+
+/// Applies the settings that are not the pipeline's, as they change.
+async fn apply(mut settings: watch::Receiver<RunnerSettings>, hub: Arc<ProgressHub>) {
+    let mut level = None;
+    loop {
+        let wanted = settings.borrow_and_update().clone();
+        let deadline = wanted.progress_deadline_seconds.filter(|seconds| *seconds > 0);
+        hub.set_deadline(deadline.map(Duration::from_secs));
+        if wanted.log_level != level {
+            level = wanted.log_level;
+            match logging::set_level(level.as_deref()) {
+                Ok(()) => tracing::info!(level, "changed the log level"),
+                Err(problem) => tracing::warn!(problem, level, "cannot read the log level; it stays as it is"),
+            }
+        }
+        if settings.changed().await.is_err() {
+            return;
+        }
     }
 }
 

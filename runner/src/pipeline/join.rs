@@ -115,8 +115,19 @@ impl Pipeline {
             return Ok(Verdict::StartOver);
         }
         self.measure(turn).await;
+        self.conclude(turn).await
+    }
+
+    /// Makes the savepoint that is asked for, and says where the runner stands now that all is settled.
+    async fn conclude(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
+        let asked = self.settings.borrow_and_update().savepoint.clone();
         let committer = self.committing.idle()?;
+        match committer.make_savepoint(asked.as_deref()).await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
         self.hub.placed(committer.place(&turn.discovered));
+        self.hub.savepoints(committer.savepoints());
         if !turn.stopping {
             let owns = committer.owns_anything();
             self.hub.phase(if owns { Phase::Running } else { Phase::Waiting });
