@@ -35,7 +35,7 @@ use crate::storage::{FaultKind, StoreFault, Stores};
 
 /// How often a bounded job commits what it has read so far.
 const BOUNDED_INTERVAL: Duration = Duration::from_secs(60);
-/// How often it looks at the log while it waits for other runners.
+/// How often a runner looks at the log while it waits for others.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Which runner of the job this process is, and what its user allows.

@@ -126,7 +126,10 @@ impl Pipeline {
             Verdict::Fine => {}
             other => return Ok(other),
         }
-        self.hub.placed(committer.place(&turn.discovered));
+        let place = committer.place(&turn.discovered);
+        let soon = place.is_awaited() && !committer.is_held();
+        turn.look_at = soon.then(|| Instant::now() + self.closing.poll);
+        self.hub.placed(place);
         self.hub.savepoints(committer.savepoints());
         if !turn.stopping {
             let owns = committer.owns_anything();
@@ -162,6 +165,7 @@ impl Pipeline {
             }
             return Ok(true);
         }
+        turn.fresh |= reading.is_empty();
         reading.extend(new.clone());
         if turn.epoch.moved() {
             turn.epoch.extend(&new);
