@@ -232,9 +232,15 @@ impl Committer {
         whole: bool,
         wanted: &Control,
     ) -> Result<Verdict, Failure> {
-        // A read that was done before this process began is over; one that ended since is this process's too.
-        let done_before = self.fold().plan().is_some_and(|plan| plan.complete.is_some_and(|seq| seq < self.opened_at));
-        let again = self.identity.pod.is_none() && done_before;
+        // A candidate has still to be told that its revision is to run.
+        if self.identity.pod.is_some() && wanted.revision != self.identity.revision {
+            return Ok(Verdict::Fine);
+        }
+        // A read that was done before this process began is over; one that ended since is this process's too. In a cluster
+        // it is the StreamingJob that reads once: one that is created again reads what came since.
+        let began = if self.identity.pod.is_none() { self.opened_at } else { self.fold().home_since() };
+        let complete = self.fold().plan().and_then(|plan| plan.complete);
+        let again = complete.is_some_and(|complete| complete < began);
         if whole && again {
             return Err(Failure::user(
                 "this job is complete, and its result is over everything that was read: to compute it again, give the \
