@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_crds::contract::{FailureClass, kafka_group};
+use millrace_crds::contract::{FailureClass, RunnerSettings, kafka_group};
 use millrace_crds::{
     Compression, Job, Location, OnError, ParquetSink as ParquetSettings, Sink as SinkSpec, TriggerKind,
 };
@@ -35,7 +35,7 @@ use crate::storage::{FaultKind, StoreFault, Stores};
 
 /// How often a bounded job commits what it has read so far.
 const BOUNDED_INTERVAL: Duration = Duration::from_secs(60);
-/// How often it looks at the log while it waits for other runners.
+/// How often a runner looks at the log while it waits for others.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Which runner of the job this process is, and what its user allows.
@@ -57,6 +57,16 @@ pub struct Seating {
     pub accept_moved_outputs: bool,
     /// Folder of the secrets.
     pub secrets_dir: PathBuf,
+}
+
+/// What a runner is told while it runs.
+pub struct Told {
+    /// The term that is wanted.
+    pub control: watch::Receiver<Control>,
+    /// What else may change.
+    pub settings: watch::Receiver<RunnerSettings>,
+    /// Becomes true when the process is to stop.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// Plans the job's queries without touching anything outside.
@@ -84,8 +94,7 @@ pub async fn assemble(
     hub: Arc<ProgressHub>,
     incarnation: Incarnation,
     seating: &Seating,
-    control: watch::Receiver<Control>,
-    stop: watch::Receiver<bool>,
+    told: Told,
 ) -> Result<Pipeline, Failure> {
     let queries = plan(job).await?;
     let secrets = Secrets::new(&seating.secrets_dir);
@@ -174,6 +183,7 @@ pub async fn assemble(
         bounded,
     };
     let committer = Committer::new(env.clone(), Arc::clone(&hub), log, identity, Arc::clone(&outputs));
+    let Told { control, settings, stop } = told;
     Ok(Pipeline {
         env,
         hub,
@@ -183,6 +193,7 @@ pub async fn assemble(
         outputs,
         committing: Committing::new(committer),
         control,
+        settings,
         stop,
     })
 }

@@ -4,12 +4,14 @@
 //! committer, which stages, decides and publishes it while the next epoch is already reading.
 
 mod join;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_crds::OnError;
-use millrace_crds::contract::{FailureClass, Phase};
+use millrace_crds::contract::{FailureClass, Phase, RunnerSettings};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -33,7 +35,8 @@ use crate::source::{Discovered, SourceError};
 pub struct Closing {
     /// At the latest so long after the one before.
     pub interval: Duration,
-    /// How often the log is looked at while a bounded job waits for its other runners.
+    /// How often the log is looked at while the runner waits for others: for the tasks that they still hold, for its
+    /// revision's term, for the end of a bounded read.
     pub poll: Duration,
     /// With so many messages.
     pub max_records: Option<u64>,
@@ -72,6 +75,8 @@ pub struct Pipeline {
     pub committing: Committing,
     /// The term that is wanted, as it changes.
     pub control: watch::Receiver<Control>,
+    /// What else may change while it runs; here the savepoint that there is to be.
+    pub settings: watch::Receiver<RunnerSettings>,
     /// Becomes true when the process is told to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -79,12 +84,17 @@ pub struct Pipeline {
 /// The loop turns at least so often, however long the trigger: whoever asks whether it is stuck need not know that.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// The first epoch of a runner that begins to read closes so long after its first message, if the trigger is longer: what is
+/// there when a job starts is in its tables at once.
+const FIRST_EPOCH: Duration = Duration::from_secs(1);
+
 /// What the loop wakes up for.
 enum Event {
     Stop,
     Committed(Result<Verdict, Failure>),
     Trigger,
-    Control,
+    /// The log is to be looked at before the trigger.
+    Look,
     Fetched(usize, Result<Fetched, SourceError>),
     /// Nothing for a while.
     Nothing,
@@ -97,6 +107,10 @@ struct Turn {
     deadline: Instant,
     /// It has fired, and the epoch is not closed yet.
     due: bool,
+    /// When the log is looked at before that: the runner waits for others.
+    look_at: Option<Instant>,
+    /// Nothing was read yet since the runner began to read.
+    fresh: bool,
     stopping: bool,
     /// Whether the final results of a bounded read are written.
     finished: bool,
@@ -119,6 +133,8 @@ impl Pipeline {
             epoch: Epoch::closed_to_all(),
             deadline: now + self.closing.interval,
             due: false,
+            look_at: None,
+            fresh: true,
             stopping: false,
             finished: false,
             discovered: Vec::new(),
@@ -160,7 +176,7 @@ impl Pipeline {
                     other => other,
                 },
                 Event::Fetched(index, fetched) => self.take(&mut turn, index, fetched).await?,
-                Event::Control => self.look_around(&mut turn).await?,
+                Event::Look => self.look_around(&mut turn).await?,
                 Event::Trigger => {
                     turn.due = true;
                     Verdict::Fine
@@ -295,12 +311,16 @@ impl Pipeline {
     /// Waits for the next thing to do. Every branch is cancellation-safe.
     async fn wait(&mut self, turn: &mut Turn) -> Event {
         let busy = self.committing.is_busy();
+        let may_look = !busy && !turn.stopping;
+        let look_at = turn.look_at.unwrap_or(turn.deadline);
         let reading = !turn.stopping && !self.is_full(&turn.epoch) && self.intakes.is_reading();
         tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop), if !turn.stopping => Event::Stop,
             outcome = self.committing.done(), if busy => Event::Committed(outcome),
-            Ok(()) = self.control.changed(), if !busy && !turn.stopping => Event::Control,
+            Ok(()) = self.control.changed(), if may_look => Event::Look,
+            Ok(()) = self.settings.changed(), if may_look => Event::Look,
+            () = sleep_until(look_at), if may_look && turn.look_at.is_some() => Event::Look,
             () = sleep_until(turn.deadline), if !turn.due => Event::Trigger,
             (index, fetched) = self.intakes.next(), if reading => Event::Fetched(index, fetched),
             () = sleep(HEARTBEAT) => Event::Nothing,
@@ -318,6 +338,10 @@ impl Pipeline {
             Ok(fetched) => {
                 if fetched.at_end {
                     self.hub.ends([(fetched.partition.clone(), fetched.position)]);
+                }
+                if turn.fresh && !fetched.messages.is_empty() {
+                    turn.fresh = false;
+                    self.hasten(turn);
                 }
                 match self.process(&mut turn.epoch, index, &fetched).await {
                     Ok(()) => {
@@ -362,6 +386,13 @@ impl Pipeline {
     fn is_full(&self, epoch: &Epoch) -> bool {
         self.closing.max_records.is_some_and(|max| epoch.rows() >= max)
             || self.closing.max_bytes.is_some_and(|max| epoch.bytes() >= max)
+    }
+
+    /// The trigger fires soon, for the first messages that a runner reads. A bounded job commits when it has read all.
+    fn hasten(&self, turn: &mut Turn) {
+        if !self.closing.bounded {
+            turn.deadline = turn.deadline.min(Instant::now() + FIRST_EPOCH);
+        }
     }
 
     /// The trigger fires again an interval from now; sooner for a bounded job that only waits for others.

@@ -1,12 +1,15 @@
 //! What a runner knows of its own progress: one place that every stage reports to and every view reads from.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use millrace_crds::contract::{
-    CommitPoint, Degraded, FailureClass, Lag, Offsets, Phase, Progress, RunnerStatus, SinkProgress, SourceProgress,
+    CommitPoint, Degraded, FailureClass, Lag, Offsets, Phase, Progress, RunnerStatus, SavepointPoint, SinkProgress,
+    SourceProgress,
 };
 use tokio::time::Instant;
 
@@ -15,8 +18,7 @@ use crate::failure::Failure;
 use crate::ids::{Offset, Partition, Range};
 use crate::telemetry::metrics::{Metrics, OutputLabel, SourceLabel};
 
-/// The loop counts as stuck when it has not turned for this long.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
+use self::health::Health;
 
 /// An outage that goes on under other words is not said again before this.
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -65,6 +67,7 @@ pub struct Committed {
 /// The hub. Cheap to report to; nothing in it is needed for correctness.
 pub struct ProgressHub {
     metrics: Metrics,
+    /// The manifest's.
     deadline: Duration,
     state: Mutex<State>,
 }
@@ -78,8 +81,7 @@ struct State {
     said: BTreeMap<Scope, Instant>,
     ends: BTreeMap<Partition, Offset>,
     committed: BTreeMap<Partition, Offset>,
-    last_turn: Instant,
-    last_progress: Option<Instant>,
+    health: Health,
     totals: Totals,
 }
 
@@ -117,8 +119,7 @@ impl ProgressHub {
                 said: BTreeMap::new(),
                 ends: BTreeMap::new(),
                 committed: BTreeMap::new(),
-                last_turn: Instant::now(),
-                last_progress: None,
+                health: Health::new(deadline),
                 totals: Totals::default(),
             }),
         }
@@ -141,7 +142,7 @@ impl ProgressHub {
 
     /// The loop turned.
     pub fn turned(&self) {
-        self.state().last_turn = Instant::now();
+        self.state().health.turned();
     }
 
     /// The log was looked at and there was nothing to do: progress, if the brokers answer and nothing waits there.
@@ -149,7 +150,7 @@ impl ProgressHub {
         let mut state = self.state();
         let waiting = state.status.lag.values().any(|lag| lag.records > 0);
         if !waiting && !state.troubles.contains_key(&Scope::Source) {
-            state.last_progress = Some(Instant::now());
+            state.health.progressed();
         }
     }
 
@@ -170,6 +171,12 @@ impl ProgressHub {
         self.state().job_uid = uid;
     }
 
+    /// The savepoints in the log, as it has read it.
+    pub fn savepoints<'a>(&self, savepoints: impl Iterator<Item = (&'a str, u64)>) {
+        let point = |(name, seq): (&str, u64)| SavepointPoint { name: name.to_owned(), seq };
+        self.state().status.savepoints = savepoints.map(point).collect();
+    }
+
     /// The newest record it has read.
     pub fn log_seq(&self, seq: u64) {
         self.metrics.log_seq.set(i64::try_from(seq).unwrap_or(i64::MAX));
@@ -180,7 +187,7 @@ impl ProgressHub {
     pub fn degraded(&self, failure: &Failure, now_millis: i64) {
         let mut state = self.state();
         // Whoever waits for something outside is alive: a restart would not bring it back sooner.
-        state.last_turn = Instant::now();
+        state.health.turned();
         let scope = Scope::of(failure);
         let known = state.troubles.get(&scope);
         if known.is_some_and(|known| known.message == failure.message) {
@@ -259,7 +266,7 @@ impl ProgressHub {
         state.totals.rows_in += epoch.counts.values().map(|counts| counts.rows).sum::<u64>();
         state.totals.bad += epoch.counts.values().map(|counts| counts.bad).sum::<u64>();
         state.totals.rows_out += epoch.outputs.iter().map(|(_, rows)| rows).sum::<u64>();
-        state.last_progress = Some(Instant::now());
+        state.health.progressed();
         for (partition, range) in &epoch.ranges {
             state.committed.insert(partition.clone(), range.to);
             let end = state.ends.entry(partition.clone()).or_insert(range.to);
@@ -270,28 +277,6 @@ impl ProgressHub {
             Some(CommitPoint { seq: epoch.seq, time: rfc3339(epoch.batch_time + millis(epoch.total)) });
         state.status.last_progress = Some(progress(epoch, &state));
         self.log_seq(epoch.seq);
-    }
-
-    /// Whether the loop turns.
-    ///
-    /// # Errors
-    /// The reason, if it does not.
-    pub fn alive(&self) -> Result<(), String> {
-        let still = self.state().last_turn.elapsed();
-        if still < STUCK_AFTER { Ok(()) } else { Err(format!("the loop has not turned for {} s", still.as_secs())) }
-    }
-
-    /// Whether the runner makes progress: it committed, or was caught up, within the deadline.
-    ///
-    /// # Errors
-    /// The reason, if it does not.
-    pub fn ready(&self) -> Result<(), String> {
-        let state = self.state();
-        match (state.status.phase, state.last_progress) {
-            (Phase::Running, Some(at)) if at.elapsed() < self.deadline => Ok(()),
-            (Phase::Running, Some(at)) => Err(format!("no progress for {} s", at.elapsed().as_secs())),
-            (phase, _) => Err(format!("{phase:?}: {}", why(&state.status))),
-        }
     }
 
     fn measure_lag(&self, state: &mut State) {
@@ -311,10 +296,6 @@ impl ProgressHub {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn why(status: &RunnerStatus) -> &str {
-    status.degraded.as_ref().map_or("not there yet", |degraded| &degraded.message)
 }
 
 /// The epoch under Spark's names.

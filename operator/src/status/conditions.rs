@@ -163,8 +163,9 @@ impl<'a> View<'a> {
     }
 
     fn reconciling(&self) -> Answer {
-        if self.stall().is_some_and(|(_, rests)| rests) {
-            return answer("False", "Stalled", "nothing more is tried until the job is changed");
+        // Tools that know no job of ours take the first of the two that is true.
+        if self.stall().is_some() {
+            return answer("False", "Stalled", "a person has to help first");
         }
         if self.suspended {
             let left = self.facts.pods.len();
@@ -178,7 +179,7 @@ impl<'a> View<'a> {
         }
         let busy = !self.decision.create.is_empty() || !self.decision.delete.is_empty();
         let going = self.facts.pods.iter().any(|pod| pod.deleting);
-        if !self.complete && (busy || going || (!self.all_ready && self.stall().is_none())) {
+        if !self.complete && (busy || going || !self.all_ready) {
             return answer("True", "BringingAbout", "pods are being started, told or stopped");
         }
         answer("False", "Settled", "the job is as its spec has it")
@@ -186,17 +187,17 @@ impl<'a> View<'a> {
 
     fn stalled(&self) -> Answer {
         match self.stall() {
-            Some((failure, _)) => answer("True", &failure.reason, &*failure.message),
+            Some(failure) => answer("True", &failure.reason, &*failure.message),
             None => answer("False", "NotStalled", ""),
         }
     }
 
-    /// What only a person can mend, and whether everything rests until then.
-    fn stall(&self) -> Option<(Failure, bool)> {
+    /// What only a person can mend.
+    fn stall(&self) -> Option<Failure> {
         if let Err(invalid) = self.valid {
             let failure =
                 Failure { class: FailureClass::User, reason: "InvalidSpec".to_owned(), message: invalid.to_string() };
-            return Some((failure, true));
+            return Some(failure);
         }
         if self.suspended {
             return None;
@@ -204,12 +205,12 @@ impl<'a> View<'a> {
         if self.exhausted && !self.trying {
             let message = self.exhausted_message();
             let failure = Failure { class: FailureClass::Internal, reason: "RetriesExhausted".to_owned(), message };
-            return Some((failure, true));
+            return Some(failure);
         }
         let both = [&self.candidate, &self.active];
         let (pod, failure) = both.into_iter().flatten().find(|(_, failure)| is_users(failure.class))?;
         let message = format!("pod {}: {}", pod.name, failure.message);
-        Some((Failure { message, ..failure.clone() }, false))
+        Some(Failure { message, ..failure.clone() })
     }
 
     fn exhausted_message(&self) -> String {

@@ -25,7 +25,9 @@ pub fn measure(facts: &Facts, status: &mut StreamingJobStatus) {
         }
     }
     let records = runners.iter().flat_map(|runner| runner.lag.values()).map(|lag| lag.records).sum::<u64>();
-    status.lag = complete.then(|| LagStatus { records: i64::try_from(records).ok(), seconds: None });
+    // A runner that has not looked yet says nothing of its sources.
+    let looked = runners.iter().any(|runner| !runner.lag.is_empty());
+    status.lag = (complete && looked).then(|| LagStatus { records: i64::try_from(records).ok(), seconds: None });
     let rate = |pick: fn(&millrace_crds::contract::Progress) -> f64| {
         let rates = runners.iter().filter_map(|runner| runner.last_progress.as_ref()).map(pick);
         complete.then(|| rates.sum::<f64>().round() as i64)

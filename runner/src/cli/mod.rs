@@ -6,6 +6,7 @@ pub mod live;
 pub mod log;
 pub mod manifest;
 pub mod run;
+mod termination;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

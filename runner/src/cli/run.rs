@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use millrace_crds::contract::{ExitCode, FailureClass, Phase, TerminationMessage};
+use millrace_crds::contract::{ExitCode, FailureClass, Phase, RunnerSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::assemble::{Seating, assemble};
+use crate::assemble::{Seating, Told, assemble};
+use crate::cli::termination::Termination;
 use crate::cli::{live, manifest};
 use crate::control::{self, Control};
 use crate::env::{Backoff, Env};
@@ -20,7 +21,7 @@ use crate::failure::Failure;
 use crate::ids::{Incarnation, Revision};
 use crate::pipeline::Ended;
 use crate::progress::ProgressHub;
-use crate::telemetry::http;
+use crate::telemetry::{http, logging};
 
 /// Arguments of `millrace run`.
 #[derive(Debug, Args)]
@@ -36,9 +37,14 @@ pub struct RunArgs {
     /// How many runners share the work; default: the manifest's.
     #[arg(long)]
     pub parallelism: Option<u32>,
-    /// File with the wanted term as JSON ({"generation","revision","parallelism"}); followed while running.
+    /// File with the wanted term as JSON ({"generation","revision","parallelism"}); followed while running. A runner whose
+    /// revision is another than the term's is checked like any other and waits for its own.
     #[arg(long, env = "MILLRACE_TERM_FILE")]
     pub term_file: Option<PathBuf>,
+    /// File with what may change while running as JSON ({"logLevel","progressDeadlineSeconds","savepoint"}, each optional);
+    /// followed like the term. A savepoint that the job does not have is made.
+    #[arg(long, env = "MILLRACE_SETTINGS_FILE")]
+    pub settings_file: Option<PathBuf>,
     /// The pod's number, which is this process's rank; given by the operator. A process that has one sleeps when it is
     /// superseded, instead of exiting.
     #[arg(long, env = "MILLRACE_POD_NUMBER")]
@@ -58,13 +64,14 @@ pub struct RunArgs {
     /// Let outputs write to another path than before; what they wrote so far stays where it is.
     #[arg(long)]
     pub accept_moved_outputs: bool,
-    /// Address of /metrics, /status, /livez and /readyz; port 0 picks a free one.
+    /// Address of /metrics, /status, /startz, /livez and /readyz; port 0 picks a free one.
     #[arg(long, env = "MILLRACE_HTTP", default_value = "127.0.0.1:0")]
     pub http: SocketAddr,
     /// Do not listen on any address.
     #[arg(long)]
     pub no_http: bool,
-    /// Where the termination message is written as JSON.
+    /// Where the termination message is written as JSON, with the last lines of the log; also after a panic, which then exits
+    /// with 70.
     #[arg(long, env = "MILLRACE_TERMINATION_FILE")]
     pub termination_file: Option<PathBuf>,
     /// How long the last epoch may take to commit after SIGTERM.
@@ -81,12 +88,17 @@ pub fn main(args: RunArgs) -> Result<ProcessExit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format!("cannot start the runtime: {error}")))?;
-    let termination_file = args.termination_file.clone();
-    let outcome = runtime.block_on(run(args));
+    let env = Env::system();
+    let incarnation = Incarnation(env.uuid());
+    let termination = args.termination_file.clone().map(|path| Arc::new(Termination::new(path, incarnation)));
+    if let Some(termination) = &termination {
+        termination.catch_panics();
+    }
+    let outcome = runtime.block_on(run(args, env, incarnation, termination.as_deref()));
     // Threads of librdkafka may be inside a blocking call; nothing they could still do matters.
     runtime.shutdown_timeout(Duration::from_secs(2));
-    if let Some(path) = termination_file {
-        write_termination(&path, &outcome);
+    if let Some(termination) = &termination {
+        termination.ended(&outcome);
     }
     match outcome {
         Ok(Ended::Completed) => Ok(ExitCode::Completed.into()),
@@ -97,24 +109,30 @@ pub fn main(args: RunArgs) -> Result<ProcessExit, Failure> {
     }
 }
 
-async fn run(args: RunArgs) -> Result<Ended, Failure> {
+async fn run(
+    args: RunArgs,
+    mut env: Env,
+    incarnation: Incarnation,
+    termination: Option<&Termination>,
+) -> Result<Ended, Failure> {
     let job = manifest::read(&args.manifest)?;
-    let mut env = Env::system();
+    let revision = args.revision.clone().unwrap_or_else(|| job.revision.clone());
+    if let Some(termination) = termination {
+        termination.runs(&revision);
+    }
     if let Ok(armed) = std::env::var("MILLRACE_FAILPOINT") {
         env.failpoints = Arc::new(AbortAt::parse(&armed).map_err(Failure::user)?);
     }
     let parallelism = args.parallelism.unwrap_or(job.parallelism);
-    if job.suspend || parallelism == 0 {
+    // With a term file the operator decides that, also for a manifest that was rendered while the job was suspended.
+    if args.term_file.is_none() && (job.suspend || parallelism == 0) {
         return Err(Failure::user("the job is suspended (spec.suspend, or parallelism 0): nothing to run"));
     }
     let wanted = match &args.term_file {
-        Some(path) => control::read(path)
+        Some(path) => control::read_term(path)
             .await
             .map_err(|problem| Failure::user(format!("--term-file {}: {problem}", path.display())))?,
-        None => {
-            let revision = args.revision.clone().unwrap_or_else(|| job.revision.clone());
-            Control { generation: None, revision: Revision(revision), parallelism }
-        }
+        None => Control { generation: None, revision: Revision(revision.clone()), parallelism },
     };
     if args.term_file.is_none() && args.ordinal >= parallelism {
         return Err(Failure::user(format!(
@@ -133,8 +151,12 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
     let stop = stop_signal()?;
     let (sender, fixed) = watch::channel(wanted.clone());
     let control = match &args.term_file {
-        Some(path) => control::follow(path.clone(), wanted.clone()),
+        Some(path) => control::follow_term(path.clone(), wanted.clone()),
         None => fixed,
+    };
+    let settings = match &args.settings_file {
+        Some(path) => control::follow_settings(path.clone()),
+        None => watch::channel(RunnerSettings::default()).1,
     };
     let seating = Seating {
         ordinal: args.ordinal,
@@ -147,10 +169,9 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         secrets_dir: args.secrets_dir.clone(),
     };
     let in_cluster = args.pod_number.is_some();
-    let incarnation = Incarnation(env.uuid());
     let hub = Arc::new(ProgressHub::new(
         job.name.as_str(),
-        args.revision.as_ref().unwrap_or(&job.revision),
+        &revision,
         args.ordinal,
         &incarnation.to_string(),
         job.progress_deadline,
@@ -159,16 +180,18 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
         let address = http::serve(args.http, Arc::clone(&hub))
             .await
             .map_err(|error| Failure::user(format!("cannot listen on --http {}: {error}", args.http)))?;
-        tracing::info!(%address, "serving /metrics, /status, /livez, /readyz");
+        tracing::info!(%address, "serving /metrics, /status, /startz, /livez, /readyz");
     }
+    tokio::spawn(apply(settings.clone(), Arc::clone(&hub)));
     let view = live::show(Arc::clone(&hub));
     let running = async {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
         loop {
             hub.turned();
             let mut stopped = stop.clone();
-            let (hub, control, stop) = (Arc::clone(&hub), control.clone(), stop.clone());
-            match assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, control, stop).await {
+            let (hub, told) =
+                (Arc::clone(&hub), Told { control: control.clone(), settings: settings.clone(), stop: stop.clone() });
+            match assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, told).await {
                 Ok(pipeline) => return pipeline.run().await,
                 Err(failure) if failure.is_external() => {
                     hub.degraded(&failure, env.clock.now_millis());
@@ -203,6 +226,26 @@ async fn run(args: RunArgs) -> Result<Ended, Failure> {
     }
 }
 
+/// Applies the settings that are not the pipeline's, as they change.
+async fn apply(mut settings: watch::Receiver<RunnerSettings>, hub: Arc<ProgressHub>) {
+    let mut level = None;
+    loop {
+        let wanted = settings.borrow_and_update().clone();
+        let deadline = wanted.progress_deadline_seconds.filter(|seconds| *seconds > 0);
+        hub.set_deadline(deadline.map(Duration::from_secs));
+        if wanted.log_level != level {
+            level = wanted.log_level;
+            match logging::set_level(level.as_deref()) {
+                Ok(()) => tracing::info!(level, "changed the log level"),
+                Err(problem) => tracing::warn!(problem, level, "cannot read the log level; it stays as it is"),
+            }
+        }
+        if settings.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Becomes true at SIGTERM or SIGINT.
 fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
@@ -232,33 +275,5 @@ async fn sleep_until_stopped(mut stop: watch::Receiver<bool>, hub: &ProgressHub)
             _ = stop.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(Duration::from_secs(10)) => {}
         }
-    }
-}
-
-fn write_termination(path: &std::path::Path, outcome: &Result<Ended, Failure>) {
-    let message = match outcome {
-        Ok(Ended::Completed) => TerminationMessage {
-            completed: true,
-            reason: "Completed".to_owned(),
-            message: "everything was read, committed and published".to_owned(),
-            ..TerminationMessage::default()
-        },
-        Ok(Ended::Stopped) => TerminationMessage {
-            reason: "Stopped".to_owned(),
-            message: "stopped by a signal; what was read is committed".to_owned(),
-            ..TerminationMessage::default()
-        },
-        Ok(Ended::Superseded(by)) => {
-            TerminationMessage { reason: "Superseded".to_owned(), message: by.clone(), ..TerminationMessage::default() }
-        }
-        Err(failure) => TerminationMessage {
-            class: Some(failure.class),
-            reason: failure.reason.to_owned(),
-            message: failure.message.clone(),
-            ..TerminationMessage::default()
-        },
-    };
-    if let Err(error) = std::fs::write(path, message.to_json()) {
-        tracing::warn!(path = %path.display(), %error, "cannot write the termination message");
     }
 }

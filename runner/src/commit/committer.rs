@@ -69,6 +69,8 @@ pub struct Committer {
     pub(super) planned: Option<Seq>,
     /// The record for which it was said that this process waits.
     pub(super) waits_for: Option<Seq>,
+    /// The savepoint that was asked for last and is made, or cannot be.
+    pub(super) savepoint_seen_to: Option<String>,
     /// Published by this process and not noted yet, with the staged objects that go once it is.
     pub(super) published: BTreeMap<Note, Leftover>,
     epochs: u64,
@@ -109,6 +111,7 @@ impl Committer {
             term_seen: None,
             planned: None,
             waits_for: None,
+            savepoint_seen_to: None,
             published: BTreeMap::new(),
             epochs: 0,
             looked: Instant::now(),

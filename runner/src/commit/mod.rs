@@ -6,15 +6,19 @@
 mod append;
 mod collect;
 mod committer;
+mod place;
 pub mod placed;
 mod publish;
 mod retract;
+mod savepoint;
 mod seat;
 
 use tokio::task::JoinHandle;
 
 pub use append::log_failure;
 pub use committer::{Committer, Identity};
+pub use place::Place;
+pub use savepoint::check_savepoint_name;
 pub use seat::Duties;
 
 use crate::epoch::ClosedEpoch;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_joblog::decide::{
-    self, Begin, ClaimDecision, ClaimRequest, PlanDecision, Superseded, TermDecision, View, WantedTerm, candidates,
+    self, Begin, ClaimDecision, ClaimRequest, PlanDecision, StartRefusal, Superseded, TermDecision, View, WantedTerm,
+    candidates,
 };
 use millrace_joblog::log::Compose;
 use millrace_joblog::{Fold, Parallelism, owner};
@@ -127,14 +128,8 @@ impl Committer {
         first: BTreeMap<Partition, FirstClaim>,
         wanted: &Control,
     ) -> Result<Verdict, Failure> {
-        let request = ClaimRequest {
-            ordinal: self.identity.ordinal,
-            pod: self.identity.pod,
-            revision: self.identity.revision.clone(),
-            tasks: self.all_tasks(discovered),
-            first,
-            grace_over: self.grace_is_over(),
-        };
+        let grace_over = self.grace_is_over();
+        let request = self.claim_request(discovered, first, grace_over);
         let Some(term) = self.wanted_term(wanted)? else { return Ok(Verdict::Fine) };
         let (begun, identity) = (self.begun, self.identity.clone());
         let reply = self
@@ -177,9 +172,7 @@ impl Committer {
                 Ok(if lost_meanwhile { Verdict::StartOver } else { Verdict::Fine })
             }
             Reply::Reopened => Ok(Verdict::StartOver),
-            Reply::Declined(Begin::Refused(refusal)) => {
-                Err(Failure::user(format!("{refusal} (on the command line: --take-over or --fork)")))
-            }
+            Reply::Declined(Begin::Refused(refusal)) => Err(refused_home(&refusal)),
             Reply::Declined(Begin::Term(declined)) => refuse(declined),
             Reply::Declined(Begin::Claim(ClaimDecision::Superseded(superseded))) => {
                 Ok(Verdict::Superseded(superseded.to_string()))
@@ -239,9 +232,15 @@ impl Committer {
         whole: bool,
         wanted: &Control,
     ) -> Result<Verdict, Failure> {
-        // A read that was done before this process began is over; one that ended since is this process's too.
-        let done_before = self.fold().plan().is_some_and(|plan| plan.complete.is_some_and(|seq| seq < self.opened_at));
-        let again = self.identity.pod.is_none() && done_before;
+        // A candidate has still to be told that its revision is to run.
+        if self.identity.pod.is_some() && wanted.revision != self.identity.revision {
+            return Ok(Verdict::Fine);
+        }
+        // A read that was done before this process began is over; one that ended since is this process's too. In a cluster
+        // it is the StreamingJob that reads once: one that is created again reads what came since.
+        let began = if self.identity.pod.is_none() { self.opened_at } else { self.fold().home_since() };
+        let complete = self.fold().plan().and_then(|plan| plan.complete);
+        let again = complete.is_some_and(|complete| complete < began);
         if whole && again {
             return Err(Failure::user(
                 "this job is complete, and its result is over everything that was read: to compute it again, give the \
@@ -314,8 +313,25 @@ impl Committer {
         }))
     }
 
+    /// What this process would claim.
+    pub(super) fn claim_request(
+        &self,
+        discovered: &[Discovered],
+        first: BTreeMap<Partition, FirstClaim>,
+        grace_over: bool,
+    ) -> ClaimRequest {
+        ClaimRequest {
+            ordinal: self.identity.ordinal,
+            pod: self.identity.pod,
+            revision: self.identity.revision.clone(),
+            tasks: self.all_tasks(discovered),
+            first,
+            grace_over,
+        }
+    }
+
     /// Every task of the job; of a bounded read under way only the partitions it was planned with.
-    fn all_tasks(&self, discovered: &[Discovered]) -> BTreeSet<Task> {
+    pub(super) fn all_tasks(&self, discovered: &[Discovered]) -> BTreeSet<Task> {
         let ends = self.ends();
         let planned = |partition: &Partition| ends.as_ref().is_none_or(|ends| ends.contains_key(partition));
         self.tasks_of(discovered.iter().map(|found| found.partition.clone()).filter(planned))
@@ -349,8 +365,13 @@ fn left_behind(view: &View<'_>, identity: &Identity) -> Option<Superseded> {
     (view.seat.is_none() && elsewhere).then_some(behind)
 }
 
+/// Why a home may not work on the log.
+pub(super) fn refused_home(refusal: &StartRefusal) -> Failure {
+    Failure::user(format!("{refusal} (on the command line: --take-over or --fork)"))
+}
+
 /// Why a wanted term is not the log's.
-fn refuse(declined: TermDecision) -> Result<Verdict, Failure> {
+pub(super) fn refuse(declined: TermDecision) -> Result<Verdict, Failure> {
     match declined {
         TermDecision::Superseded(superseded) => Ok(Verdict::Superseded(superseded.to_string())),
         TermDecision::Refused(refusal) => Err(Failure::user(refusal.to_string())),

@@ -23,7 +23,7 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 impl Pipeline {
     /// Takes the runner's place in the log: its term, its claims, its offsets. Gives up the open epoch first: what it
-    /// read may not be ours any more.
+    /// read may not be ours any more. A runner that comes through is valid: whatever it waits for is not its user's to mend.
     pub(super) async fn join(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
         std::mem::replace(&mut turn.epoch, Epoch::closed_to_all()).abort().await;
         self.intakes.assign(&BTreeMap::new()).await?;
@@ -44,7 +44,11 @@ impl Pipeline {
         self.queries.restart().await?;
         turn.finished = false;
         self.rearm(turn);
-        self.settle(turn).await
+        let verdict = self.settle(turn).await?;
+        if verdict == Verdict::Fine {
+            self.hub.found_valid();
+        }
+        Ok(verdict)
     }
 
     /// Reads the log's tail and settles what changed.
@@ -64,6 +68,10 @@ impl Pipeline {
     pub(super) async fn settle(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
         let wanted = self.control.borrow_and_update().clone();
         match self.committing.idle()?.ensure_term(&wanted).await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
+        match self.committing.idle()?.check_admission(&turn.discovered, &wanted)? {
             Verdict::Fine => {}
             other => return Ok(other),
         }
@@ -107,8 +115,24 @@ impl Pipeline {
             return Ok(Verdict::StartOver);
         }
         self.measure(turn).await;
+        self.conclude(turn).await
+    }
+
+    /// Makes the savepoint that is asked for, and says where the runner stands now that all is settled.
+    async fn conclude(&mut self, turn: &mut Turn) -> Result<Verdict, Failure> {
+        let asked = self.settings.borrow_and_update().savepoint.clone();
+        let committer = self.committing.idle()?;
+        match committer.make_savepoint(asked.as_deref()).await? {
+            Verdict::Fine => {}
+            other => return Ok(other),
+        }
+        let place = committer.place(&turn.discovered);
+        let soon = place.is_awaited() && !committer.is_held();
+        turn.look_at = soon.then(|| Instant::now() + self.closing.poll);
+        self.hub.placed(place);
+        self.hub.savepoints(committer.savepoints());
         if !turn.stopping {
-            let owns = self.committing.idle()?.owns_anything();
+            let owns = committer.owns_anything();
             self.hub.phase(if owns { Phase::Running } else { Phase::Waiting });
         }
         Ok(Verdict::Fine)
@@ -141,6 +165,7 @@ impl Pipeline {
             }
             return Ok(true);
         }
+        turn.fresh |= reading.is_empty();
         reading.extend(new.clone());
         if turn.epoch.moved() {
             turn.epoch.extend(&new);

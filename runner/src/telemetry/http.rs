@@ -1,4 +1,4 @@
-//! The runner's HTTP endpoints: `/metrics`, `/status`, `/livez`, `/readyz`.
+//! The runner's HTTP endpoints: `/metrics`, `/status`, `/startz`, `/livez`, `/readyz`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub async fn serve(address: SocketAddr, hub: Arc<ProgressHub>) -> std::io::Resul
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/startz", get(startz))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(hub);
@@ -45,12 +46,17 @@ async fn status(State(hub): State<Arc<ProgressHub>>) -> Response {
     Json(hub.status()).into_response()
 }
 
+/// Started: manifest, queries, sinks, store, checkpoint and Kafka were found valid.
+async fn startz(State(hub): State<Arc<ProgressHub>>) -> Response {
+    verdict(hub.started())
+}
+
 /// Alive: the loop turned lately.
 async fn livez(State(hub): State<Arc<ProgressHub>>) -> Response {
     verdict(hub.alive())
 }
 
-/// Ready: it holds its claims and makes progress (committed, or polled and caught up, within the progress deadline).
+/// Ready: it holds every task that the log's term gives it and makes progress (committed, or polled and caught up, within the progress deadline).
 async fn readyz(State(hub): State<Arc<ProgressHub>>) -> Response {
     verdict(hub.ready())
 }

@@ -8,7 +8,7 @@ use millrace::failpoint::Failpoint;
 pub const SEEDS: u64 = 2_000;
 
 /// Beside the failpoints: what the world did to the runners, and what they did about it.
-const EVENTS: [&str; 36] = [
+const EVENTS: [&str; 37] = [
     "a deleted slot created again",
     "commands refused: held by another",
     "commands refused: the records are deleted",
@@ -36,6 +36,7 @@ const EVENTS: [&str; 36] = [
     "revisions rolled out",
     "rewinds",
     "rewinds of a bounded read",
+    "savepoints made by a runner",
     "savepoints made or deleted",
     "seals met",
     "slots deleted",

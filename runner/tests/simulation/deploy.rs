@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use millrace::control::Control;
+use millrace_crds::contract::RunnerSettings;
 use millrace_joblog::{Generation, Parallelism, Revision};
 use tokio::time::Instant;
 
@@ -14,6 +15,8 @@ pub struct Deployed {
     /// What was wanted before: some processes start with what they were told then.
     pub before: Control,
     pub place: Place,
+    /// What runners are told beside the term.
+    pub settings: RunnerSettings,
     /// The highest pod number given to each ordinal.
     pub pods: BTreeMap<u32, u64>,
     revisions: u32,
@@ -23,7 +26,8 @@ impl Deployed {
     pub fn new(in_cluster: bool, parallelism: u32) -> Self {
         let wanted = Control { generation: in_cluster.then_some(Generation(1)), revision: revision(1), parallelism };
         let place = Place { name: 1, uid: 1 };
-        Self { before: wanted.clone(), wanted, place, pods: BTreeMap::new(), revisions: 1 }
+        let settings = RunnerSettings::default();
+        Self { before: wanted.clone(), wanted, place, settings, pods: BTreeMap::new(), revisions: 1 }
     }
 
     /// Whether a process is one of those that are wanted now.
@@ -112,6 +116,17 @@ impl World {
         for index in 0..self.processes.len() {
             if !self.chance.one_in(4) {
                 self.tell(index);
+            }
+        }
+    }
+
+    /// Asks the runners for a savepoint; some hear of it only when they start again.
+    pub fn ask_for_savepoint(&mut self, name: String) {
+        self.setting.watch.count("savepoints asked for");
+        self.deployed.settings.savepoint = Some(name);
+        for process in &self.processes {
+            if process.seat.place == self.deployed.place && !self.chance.one_in(4) {
+                process.settings.send_replace(self.deployed.settings.clone());
             }
         }
     }

@@ -209,7 +209,12 @@ impl World {
         let wish = match self.chance.between(0, 9) {
             0 | 1 => {
                 self.savepoints += 1;
-                Wish::Savepoint(format!("s{}", self.savepoints))
+                let name = format!("s{}", self.savepoints);
+                if self.setting.in_cluster && self.chance.one_in(2) {
+                    self.ask_for_savepoint(name);
+                    return None;
+                }
+                Wish::Savepoint(name)
             }
             2 => Wish::Forget(self.chance.pick(&names)?.clone()),
             3 => Wish::Hold,

@@ -137,7 +137,7 @@ impl World {
         let seat = Seat { start: self.starts, seed: self.chance.draw(), per_mille, ..seat };
         let stale = self.setting.in_cluster && self.chance.one_in(4) && !self.healed;
         let wanted = if stale { self.deployed.before.clone() } else { self.deployed.wanted.clone() };
-        let process = Process::start(&self.setting, seat, wanted);
+        let process = Process::start(&self.setting, seat, wanted, self.deployed.settings.clone());
         self.setting.watch.event(&format!("{} starts", process.name()));
         if self.may_arm && !self.healed && self.chance.one_in(4) {
             // What is reached once in the life of a process, or less, needs more tries.

@@ -20,6 +20,7 @@ use millrace::queries::Queries;
 use millrace::sink::Sink;
 use millrace::sink::memory::MemoryTables;
 use millrace::source::memory::MemoryKafka;
+use millrace_crds::contract::RunnerSettings;
 use millrace_crds::{Format, Location, OnError, Starting, Topics};
 use millrace_joblog::decide::{Permission, Start};
 use millrace_joblog::record::Home;
@@ -133,6 +134,7 @@ pub struct Process {
     pub store: Arc<FaultyStore>,
     pub failpoints: Arc<Deadly>,
     pub control: watch::Sender<Control>,
+    pub settings: watch::Sender<RunnerSettings>,
     pub stop: watch::Sender<bool>,
     pub stopped_at: Option<Instant>,
     /// It was paused at some time.
@@ -141,13 +143,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(setting: &Setting, seat: Seat, wanted: Control) -> Self {
+    pub fn start(setting: &Setting, seat: Seat, wanted: Control, settings: RunnerSettings) -> Self {
         let mut chance = Chance::new(seat.seed);
         let gate = Gate::new(Arc::clone(&setting.watch), chance.fork(), setting.latency_ms, seat.per_mille > 0);
         let faults = Faults::seeded(chance.draw(), seat.per_mille);
         let store = Arc::new(FaultyStore::new(Arc::clone(&setting.store) as _, faults));
         let failpoints = Arc::new(Deadly { gate: Arc::clone(&gate), armed: Mutex::new(None) });
         let (control, wanted_term) = watch::channel(wanted);
+        let (settings, followed) = watch::channel(settings);
         let (stop, stopping) = watch::channel(false);
         let env = Env::seeded(chance.draw(), setting.clock(), Arc::clone(&failpoints) as _);
         let incarnation = Incarnation(env.uuid());
@@ -161,10 +164,11 @@ impl Process {
             store: Arc::new(GatedStore { gate: Arc::clone(&gate), store: Arc::clone(&store) }),
             env,
             control: wanted_term,
+            settings: followed,
             stop: stopping,
         };
         let task = tokio::spawn(parts.live());
-        Self { seat, gate, store, failpoints, control, stop, stopped_at: None, slept: false, task }
+        Self { seat, gate, store, failpoints, control, settings, stop, stopped_at: None, slept: false, task }
     }
 
     pub fn name(&self) -> String {
@@ -193,6 +197,7 @@ struct Parts {
     store: Arc<GatedStore>,
     env: Env,
     control: watch::Receiver<Control>,
+    settings: watch::Receiver<RunnerSettings>,
     stop: watch::Receiver<bool>,
 }
 
@@ -278,6 +283,7 @@ impl Parts {
             outputs,
             committing: Committing::new(committer),
             control: self.control,
+            settings: self.settings,
             stop: self.stop,
         }
     }

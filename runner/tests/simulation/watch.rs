@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use millrace::sink::memory::MemoryTables;
 use millrace_joblog::paths::{self, Segment};
-use millrace_joblog::record::{AdoptReason, Body, Home, Intents, Rewind, RewindPolicy, Slot};
+use millrace_joblog::record::{AdoptReason, Body, Entry, Home, Intents, Rewind, RewindPolicy, Slot};
 use millrace_joblog::snapshot::Snapshot;
 use millrace_joblog::store::{LogStore, MemoryStore, PutIfAbsent};
-use millrace_joblog::{Fold, Incarnation, Limits, Ordinal, OutputName, Revision, Seq, StoreError};
+use millrace_joblog::{Fold, Incarnation, Limits, Ordinal, OutputName, Revision, Seq, StoreError, Task};
 use tokio::time::Instant;
 
 use crate::chance::Digest;
@@ -236,7 +236,10 @@ impl Seen {
                 },
                 Body::Hold(_) => "holds",
                 Body::Release(_) => "holds released",
-                Body::Savepoint(_) => "savepoints made or deleted",
+                Body::Savepoint(_) => {
+                    let by_runner = entry.writer.ordinal.is_some();
+                    if by_runner { "savepoints made by a runner" } else { "savepoints made or deleted" }
+                }
                 Body::Rewind(rewind) => {
                     problems.extend(self.note_rewind(seq, rewind));
                     "rewinds"
@@ -296,10 +299,15 @@ impl Seen {
         }
     }
 
-    /// Only runners of the term's revision and of the log's home claim and commit.
+    /// Only runners of the term's revision and of the log's home claim, commit and make savepoints, the collector those.
     fn check_writers(&self, seq: Seq, slot: &Slot) -> Vec<String> {
         let mut problems = Vec::new();
-        for entry in slot.entries.iter().filter(|entry| matches!(entry.body, Body::Commit(_) | Body::Claim(_))) {
+        let by_runner = |entry: &&Entry| match &entry.body {
+            Body::Commit(_) | Body::Claim(_) => true,
+            Body::Savepoint(_) => entry.writer.ordinal.is_some(),
+            _ => false,
+        };
+        for entry in slot.entries.iter().filter(by_runner) {
             let Some(build) = self.builds.get(&entry.writer.incarnation) else {
                 problems.push(format!("slot {seq} is of nobody who was started"));
                 continue;
@@ -310,6 +318,10 @@ impl Seen {
             }
             if self.fold.home().is_none_or(|state| state.home != build.home) {
                 problems.push(format!("slot {seq} is of home {:?}, which the log is not of", build.home));
+            }
+            let collects = self.fold.owns(&Task::Collector, entry.writer.incarnation);
+            if matches!(entry.body, Body::Savepoint(_)) && !collects {
+                problems.push(format!("slot {seq} is a savepoint of a runner that does not collect"));
             }
         }
         problems

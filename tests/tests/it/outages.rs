@@ -71,7 +71,7 @@ fn sigterm_commits_what_was_read_and_a_finished_bounded_job_goes_on_when_it_is_r
     let topic = kafka.unique_topic("sigterm", 4).unwrap();
     produce(kafka, &topic, 0..1_000).unwrap();
 
-    // An hour's interval: nothing is committed unless the signal does it.
+    // An hour's interval: but for the first epoch, after a second, nothing is committed unless the signal does it.
     let mut job = Job::new(kafka, &topic, Place::minio(Minio::shared().unwrap()).unwrap(), "interval: 1h");
     let mut runner = job.launch().unwrap().arg("--termination-file").arg(&file).start().unwrap();
     wait_for_rows(&runner, 1_000);

@@ -7,11 +7,9 @@ use millrace_joblog::log::Compose;
 
 use super::JobArgs;
 use crate::cli::print;
+use crate::commit::check_savepoint_name;
 use crate::failure::Failure;
 use crate::logtool::{Reply, Session};
-
-/// The longest name, as long as `startFrom.savepoint` may be.
-const MAX_NAME: usize = 63;
 
 /// Arguments of `millrace log savepoint`.
 #[derive(Debug, Args)]
@@ -26,7 +24,7 @@ pub(super) struct SavepointArgs {
 }
 
 pub(super) async fn run(args: SavepointArgs) -> Result<(), Failure> {
-    check_name(&args.name)?;
+    check_savepoint_name(&args.name)?;
     let mut session = args.job.open().await?;
     session.own()?;
     let (name, delete) = (args.name.as_str(), args.delete);
@@ -63,14 +61,4 @@ fn refused(session: &Session, name: &str, declined: SavepointDecision) -> Failur
         }
         SavepointDecision::EmptyLog | SavepointDecision::Propose(_) => "the job log is empty".to_owned(),
     })
-}
-
-fn check_name(name: &str) -> Result<(), Failure> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(fits) {
-        return Err(Failure::user(format!(
-            "'{name}' cannot name a savepoint: use 1 to {MAX_NAME} letters, digits, dots, dashes and underscores"
-        )));
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ use millrace_joblog::store::MemoryStore;
 use millrace_joblog::{JobLog, Limits};
 
 use super::*;
+use crate::commit::Place;
 use crate::env::{Env, LogClock};
 use crate::ids::{Generation, Incarnation, JobUid, Ordinal, Revision};
 use crate::progress::ProgressHub;
@@ -88,4 +89,69 @@ async fn a_term_that_is_late_is_put_right_by_those_who_found_the_later_one_in_pl
     current.ensure_term(&told(3, "r1", 2)).await.unwrap();
     let term = current.fold().term().unwrap();
     assert_eq!((term.generation, term.parallelism), (Generation(3), Parallelism::new(2).unwrap()));
+}
+
+#[tokio::test]
+async fn a_process_of_a_revision_that_is_yet_to_come_writes_nothing_and_takes_over_once_its_term_is_wanted() {
+    let memory = MemoryStore::new();
+    let mut old = process(&memory, "uid-1", 0, "r1").await;
+    claim(&mut old, &told(1, "r1", 1)).await;
+    let before = memory.objects();
+    let mut candidate = process(&memory, "uid-1", 0, "r2").await;
+    for _ in 0..2 {
+        assert_eq!(candidate.tick().await.unwrap(), Verdict::Fine);
+        assert_eq!(candidate.check_admission(&[], &told(1, "r1", 1)).unwrap(), Verdict::Fine);
+        assert_eq!(claim(&mut candidate, &told(1, "r1", 1)).await, Verdict::Fine);
+    }
+    assert!(!candidate.is_joined());
+    assert_eq!(candidate.place(&[]), Place::OtherTerm);
+    assert_eq!(memory.objects(), before);
+    claim(&mut candidate, &told(2, "r2", 1)).await;
+    assert_eq!(candidate.place(&[]), Place::Whole);
+    assert!(matches!(old.tick().await.unwrap(), Verdict::Superseded(_)));
+    assert_eq!(old.place(&[]), Place::OtherTerm);
+}
+
+#[tokio::test]
+async fn a_process_that_waits_learns_that_the_log_would_refuse_it() {
+    let memory = MemoryStore::new();
+    let mut old = process(&memory, "uid-1", 0, "r1").await;
+    old.identity.outputs.insert(OutputName("orders".to_owned()), "s3://lake/orders".to_owned());
+    claim(&mut old, &told(1, "r1", 1)).await;
+    let refusal = |process: &Committer| process.check_admission(&[], &told(1, "r1", 1)).unwrap_err().message;
+    let mut moved = process(&memory, "uid-1", 0, "r2").await;
+    moved.identity.outputs.insert(OutputName("orders".to_owned()), "s3://lake/elsewhere".to_owned());
+    assert!(refusal(&moved).contains("s3://lake/elsewhere"));
+    moved.identity.accept_moved_outputs = true;
+    assert_eq!(moved.check_admission(&[], &told(1, "r1", 1)).unwrap(), Verdict::Fine);
+    let mut foreign = process(&memory, "uid-1", 0, "r2").await;
+    foreign.identity.start.home.place = "cluster/default/other".to_owned();
+    assert!(refusal(&foreign).contains("belongs to cluster/default/job"));
+    // The StreamingJob was created again: its first runner will adopt the log, and that of the old one is refused then.
+    let mut recreated = process(&memory, "uid-2", 0, "r2").await;
+    assert_eq!(recreated.check_admission(&[], &told(1, "r1", 1)).unwrap(), Verdict::Fine);
+    claim(&mut recreated, &told(1, "r2", 1)).await;
+    let late = process(&memory, "uid-1", 0, "r2").await;
+    assert!(refusal(&late).contains("was replaced by another of that name"));
+}
+
+#[tokio::test]
+async fn a_process_waits_for_tasks_until_their_owner_releases_them_and_has_no_place_beyond_the_division() {
+    let memory = MemoryStore::new();
+    let discovered: Vec<Discovered> =
+        (0..4).map(|number| Discovered { partition: Partition::new("in", "t", number), topic_id: None }).collect();
+    let starts = || {
+        let start = FirstClaim { start: Offset(0), topic_id: None };
+        discovered.iter().map(|found| (found.partition.clone(), start.clone())).collect::<BTreeMap<_, _>>()
+    };
+    let mut old = process(&memory, "uid-1", 0, "r1").await;
+    old.claim(&discovered, starts(), &told(1, "r1", 1)).await.unwrap();
+    assert_eq!(old.place(&discovered), Place::Whole);
+    let mut new = process(&memory, "uid-1", 1, "r1").await;
+    assert_eq!(new.place(&discovered), Place::Surplus);
+    new.claim(&discovered, BTreeMap::new(), &told(2, "r1", 2)).await.unwrap();
+    assert_eq!(new.place(&discovered), Place::Waiting(2));
+    assert!(new.place(&discovered).is_awaited());
+    old.tick().await.unwrap();
+    assert!(old.duties(&discovered, &told(2, "r1", 2)).release);
 }
