@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::build;
 use crate::context::Context;
 use crate::decide::{Decision, Delete, Tell, settings_json, term_json};
-use crate::dereference::has_budget;
+use crate::dereference::{has_budget, of_job};
 use crate::facts::{Facts, JobObject, Refusal, RevisionFacts};
 use crate::validate::{Invalid, Validated};
 
@@ -230,6 +230,8 @@ async fn template(context: &Context, facts: &Facts, revision: i64) -> Result<Pod
     let name = build::revision_name(&facts.job.name, revision);
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &facts.job.namespace);
     let map = maps.get_opt(&name).await.map_err(failed(format!("read ConfigMap {name}")))?;
+    // One of an earlier job of the same name is another job's.
+    let map = map.filter(|map| of_job(&map.metadata, &facts.job));
     map.as_ref().and_then(RevisionFacts::of).and_then(|map| map.template).ok_or(ApplyError::NoTemplate(name))
 }
 
