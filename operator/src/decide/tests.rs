@@ -484,3 +484,20 @@ fn numbers_of_an_earlier_job_of_the_same_name_are_not_given_again() {
     assert_eq!(decision.status.revision.unwrap().number, 3);
     assert_eq!(decision.create, [ReservedPod { ordinal: 0, revision: 3, number: 4 }]);
 }
+
+#[test]
+fn a_revision_is_not_forgotten_by_what_a_cache_says() {
+    let mut world = World::new(1);
+    world.settle(works);
+    world.revisions.push(RevisionFacts {
+        name: "orders-r2".into(),
+        uid: "uid-of-orders-r2".into(),
+        number: 2,
+        hash: "of a status that this one has not seen yet".into(),
+        template: None,
+    });
+    let facts = world.facts();
+    let decision = decide(&facts, &validate(&world.object, &facts.job));
+    assert_eq!(decision.forget.len(), 1);
+    assert!(decision.is_grave());
+}
