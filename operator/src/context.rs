@@ -3,7 +3,7 @@
 //! Nothing that is remembered here decides anything that must not be forgotten: an operator that starts anew finds its way
 //! from the API's objects alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use kube::runtime::reflector::Store;
 use millrace_crds::contract::MANAGED_BY;
 
 use crate::build::Defaults;
-use crate::facts::Refusal;
+use crate::facts::{JobObject, Refusal};
 use crate::metrics::Metrics;
 use crate::poll::Reports;
 
@@ -86,9 +86,10 @@ impl Context {
         change(self.memory().entry(uid.to_owned()).or_default());
     }
 
-    /// Forgets a job that is gone.
-    pub fn forget(&self, uid: &str) {
-        self.memory().remove(uid);
+    /// Forgets jobs that are gone.
+    pub fn sweep(&self, jobs: &Store<JobObject>) {
+        let there: HashSet<String> = jobs.state().iter().filter_map(|job| job.metadata.uid.clone()).collect();
+        self.memory().retain(|uid, _| there.contains(uid));
     }
 
     fn memory(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
