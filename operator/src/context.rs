@@ -31,6 +31,16 @@ pub struct Caches {
     pub budgets: Store<PartialObjectMeta<PodDisruptionBudget>>,
 }
 
+impl Caches {
+    /// Waits until each was filled once.
+    pub async fn wait_until_filled(&self) {
+        // An error says that the watch has ended, and with it the operator.
+        let _ = self.pods.wait_until_ready().await;
+        let _ = self.revisions.wait_until_ready().await;
+        let _ = self.budgets.wait_until_ready().await;
+    }
+}
+
 /// What every reconcile shares.
 pub struct Context {
     /// The API server.

@@ -117,9 +117,7 @@ pub async fn run(client: Client, scope: Scope, defaults: Defaults, metrics: Arc<
     });
     let ready = async {
         let _ = jobs.wait_until_ready().await;
-        let _ = pods.wait_until_ready().await;
-        let _ = revisions.wait_until_ready().await;
-        let _ = budgets.wait_until_ready().await;
+        context.caches.wait_until_filled().await;
         filled();
     };
     let sweep = async {
@@ -208,6 +206,8 @@ async fn reconcile(object: Arc<JobObject>, context: Arc<Context>) -> Result<Acti
 }
 
 async fn once(object: &JobObject, context: &Context) -> Result<Duration, ReconcileError> {
+    // A cache that is still empty would say that a job has nothing.
+    context.caches.wait_until_filled().await;
     let facts = dereference::cached(context, object).await?;
     if facts.job.deleting {
         return Ok(Duration::from_secs(300));
