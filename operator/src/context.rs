@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
@@ -16,7 +16,7 @@ use kube::runtime::reflector::Store;
 use millrace_crds::contract::MANAGED_BY;
 
 use crate::build::Defaults;
-use crate::facts::{JobObject, Refusal};
+use crate::facts::{JobFacts, JobObject, Refusal};
 use crate::metrics::Metrics;
 use crate::poll::Reports;
 
@@ -71,6 +71,18 @@ pub struct Memory {
     pub failed: u32,
 }
 
+/// How long a cache may be behind this operator's own writes before that is no longer waited for.
+const BEHIND: SignedDuration = SignedDuration::from_secs(10);
+
+impl Memory {
+    /// Whether what a cache shows of a job is older than what was written of it here: pods would be told an old term by it.
+    pub fn is_newer_than(&self, job: &JobFacts, now: Timestamp) -> bool {
+        let number = |version: &str| version.parse::<u64>().ok();
+        let lately = self.written.is_some_and(|at| now.duration_since(at) < BEHIND);
+        lately && self.version.as_deref().and_then(number) > number(&job.resource_version)
+    }
+}
+
 impl Context {
     /// A context.
     pub fn new(client: Client, caches: Caches, defaults: Defaults, metrics: Arc<Metrics>, identity: &str) -> Self {
@@ -104,5 +116,30 @@ impl Context {
 
     fn memory(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cache_that_does_not_show_ones_own_write_is_behind_for_a_while() {
+        let metadata = json!({ "name": "orders", "namespace": "shop", "uid": "u-1", "resourceVersion": "99" });
+        let object: JobObject = serde_json::from_value(json!({ "metadata": metadata, "spec": {} })).unwrap();
+        let job = JobFacts::of(&object).unwrap();
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let wrote =
+            |version: &str| Memory { written: Some(now), version: Some(version.to_owned()), ..Memory::default() };
+        assert!(wrote("100").is_newer_than(&job, now));
+        assert!(!wrote("99").is_newer_than(&job, now));
+        assert!(!Memory::default().is_newer_than(&job, now));
+        assert!(
+            !wrote("100").is_newer_than(&job, now.checked_add(BEHIND).unwrap()),
+            "the cache is not waited for for ever"
+        );
     }
 }

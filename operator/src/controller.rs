@@ -215,6 +215,9 @@ async fn once(object: &JobObject, context: &Context) -> Result<Duration, Reconci
     let valid = validate(object, &facts.job);
     let decision = decide(&facts, &valid);
     if !decision.is_grave() {
+        if context.recall(&facts.job.uid).is_newer_than(&facts.job, facts.now) {
+            return Ok(AFTER_CONFLICT);
+        }
         return finish(context, facts, &valid, decision).await;
     }
     // Caches may be old: what creates or deletes is decided again by what the API server has now.
