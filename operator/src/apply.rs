@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::build;
 use crate::context::Context;
 use crate::decide::{Decision, Delete, Tell, settings_json, term_json};
-use crate::dereference::has_budget;
+use crate::dereference::{has_budget, of_job};
 use crate::facts::{Facts, JobObject, Refusal, RevisionFacts};
 use crate::validate::{Invalid, Validated};
 
@@ -191,9 +191,16 @@ async fn create(
         return Ok(None);
     }
     let mut templates: Vec<(i64, PodTemplateSpec)> = rendered.into_iter().collect();
+    let mut refused = None;
     for seat in &decision.create {
-        if templates.iter().all(|(revision, _)| *revision != seat.revision) {
-            templates.push((seat.revision, template(context, facts, seat.revision).await?));
+        if templates.iter().any(|(revision, _)| *revision == seat.revision) {
+            continue;
+        }
+        match template(context, facts, seat.revision).await {
+            Ok(template) => templates.push((seat.revision, template)),
+            // It holds up no other revision: the next one is what mends it.
+            Err(lost @ ApplyError::NoTemplate(_)) => refused = Some(refusal(facts, "RevisionLost", lost.to_string())),
+            Err(error) => return Err(error),
         }
     }
     let (term, settings) = (term_json(&decision.status), settings_json(facts, valid));
@@ -209,22 +216,26 @@ async fn create(
         }
     };
     let outcomes: Vec<_> = stream::iter(decision.create.iter().map(one)).buffer_unordered(AT_A_TIME).collect().await;
-    let mut refused = None;
     for outcome in outcomes {
         match outcome {
             Ok(()) => {}
             Err((ordinal, kube::Error::Api(status))) if (400..500).contains(&status.code) && status.code != 429 => {
-                let (least, most) = REFUSED;
-                let times = facts.refusal.as_ref().map_or(1, |refusal| refusal.times.saturating_add(1));
-                let pause = least.saturating_mul(1 << times.saturating_sub(1).min(10)).min(most);
-                let not_before = facts.now.checked_add(SignedDuration::from_secs(pause)).unwrap_or(facts.now);
                 let message = format!("the pod of ordinal {ordinal} is refused: {}", status.message);
-                refused = Some(Refusal { reason: reason(&status.message, &status.reason), message, times, not_before });
+                refused = Some(refusal(facts, &reason(&status.message, &status.reason), message));
             }
             Err((ordinal, error)) => return Err(failed(format!("create the pod of ordinal {ordinal}"))(error)),
         }
     }
     Ok(refused)
+}
+
+/// A refusal, and when it is tried again: less and less often.
+fn refusal(facts: &Facts, reason: &str, message: String) -> Refusal {
+    let (least, most) = REFUSED;
+    let times = facts.refusal.as_ref().map_or(1, |refusal| refusal.times.saturating_add(1));
+    let pause = least.saturating_mul(1 << times.saturating_sub(1).min(10)).min(most);
+    let not_before = facts.now.checked_add(SignedDuration::from_secs(pause)).unwrap_or(facts.now);
+    Refusal { reason: reason.to_owned(), message, times, not_before }
 }
 
 /// One word for a refusal: Kubernetes has no reason of its own for quotas and policies.
@@ -240,6 +251,8 @@ async fn template(context: &Context, facts: &Facts, revision: i64) -> Result<Pod
     let name = build::revision_name(&facts.job.name, revision);
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &facts.job.namespace);
     let map = maps.get_opt(&name).await.map_err(failed(format!("read ConfigMap {name}")))?;
+    // One of an earlier job of the same name is another job's.
+    let map = map.filter(|map| of_job(&map.metadata, &facts.job));
     map.as_ref().and_then(RevisionFacts::of).and_then(|map| map.template).ok_or(ApplyError::NoTemplate(name))
 }
 

@@ -99,28 +99,32 @@ pub async fn run(client: Client, scope: Scope, defaults: Defaults, metrics: Arc<
     let reconciler = {
         let queue = queue.clone();
         move |object: Arc<JobObject>, context: Arc<Context>| {
-            queue.begins(&ObjectRef::from_obj(&*object));
+            queue.begins(&object);
             Box::pin(reconcile(object, context))
         }
     };
     let config = Config::default().concurrency(scope.concurrency);
     let work = applier(reconciler, after_error, Arc::clone(&context), jobs.clone(), requests, config);
-    let work = work.for_each(|outcome| async {
-        if let Err(kube::runtime::controller::Error::QueueError(error)) = outcome {
-            tracing::warn!(%error, "a watch was interrupted; it is taken up again");
+    let work = work.for_each(|outcome| {
+        use kube::runtime::controller::Error;
+        match outcome {
+            Err(Error::QueueError(error)) => tracing::warn!(%error, "a watch was interrupted; it is taken up again"),
+            // A job that is gone is not reconciled any more.
+            Err(Error::ObjectNotFound(job)) => drop(queue.take(&job.name, job.namespace.as_deref())),
+            _ => {}
         }
+        std::future::ready(())
     });
     let ready = async {
         let _ = jobs.wait_until_ready().await;
-        let _ = pods.wait_until_ready().await;
-        let _ = revisions.wait_until_ready().await;
-        let _ = budgets.wait_until_ready().await;
+        context.caches.wait_until_filled().await;
         filled();
     };
     let sweep = async {
         loop {
             tokio::time::sleep(Duration::from_secs(60)).await;
             context.reports.sweep();
+            context.sweep(&jobs);
             count_jobs(&context.metrics, &jobs);
         }
     };
@@ -165,15 +169,19 @@ impl Queue {
     }
 
     /// Notes that a job's reconcile begins.
-    fn begins(&self, job: &ObjectRef<JobObject>) {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = since.iter().find(|(asked, _)| asked.name == job.name && asked.namespace == job.namespace);
-        if let Some(asked) = asked.map(|(asked, _)| asked.clone())
-            && let Some(at) = since.remove(&asked)
-        {
-            self.metrics.event_to_reconcile_seconds.observe(at.elapsed().as_secs_f64());
+    fn begins(&self, job: &JobObject) {
+        if let Some(asked) = self.take(&job.name_any(), job.namespace().as_deref()) {
+            self.metrics.event_to_reconcile_seconds.observe(asked.elapsed().as_secs_f64());
         }
+    }
+
+    /// Since when a job waits; it does no longer.
+    fn take(&self, name: &str, namespace: Option<&str>) -> Option<Instant> {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = since.keys().find(|job| job.name == name && job.namespace.as_deref() == namespace).cloned();
+        let asked = waits.and_then(|job| since.remove(&job));
         self.metrics.queue_depth.set(since.len() as i64);
+        asked
     }
 }
 
@@ -198,14 +206,18 @@ async fn reconcile(object: Arc<JobObject>, context: Arc<Context>) -> Result<Acti
 }
 
 async fn once(object: &JobObject, context: &Context) -> Result<Duration, ReconcileError> {
+    // A cache that is still empty would say that a job has nothing.
+    context.caches.wait_until_filled().await;
     let facts = dereference::cached(context, object).await?;
     if facts.job.deleting {
-        context.forget(&facts.job.uid);
         return Ok(Duration::from_secs(300));
     }
     let valid = validate(object, &facts.job);
     let decision = decide(&facts, &valid);
     if !decision.is_grave() {
+        if context.recall(&facts.job.uid).is_newer_than(&facts.job, facts.now) {
+            return Ok(AFTER_CONFLICT);
+        }
         return finish(context, facts, &valid, decision).await;
     }
     // Caches may be old: what creates or deletes is decided again by what the API server has now.

@@ -57,10 +57,11 @@ pub async fn live(context: &Context, job: &JobFacts) -> Result<Option<(JobObject
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &job.namespace);
     let pods = pods.list(&selected).await.map_err(failed("the runner pods"))?;
     let maps = maps.list(&selected).await.map_err(failed("the revisions"))?;
-    let maps: Vec<ConfigMap> = maps.items.into_iter().filter(|map| of_job(&map.metadata, job)).collect();
+    let (maps, others): (Vec<_>, Vec<_>) = maps.items.into_iter().partition(|map| of_job(&map.metadata, job));
     let mut facts = facts(context, of_object, pods.items.iter().filter(|pod| of_job(&pod.metadata, job)), maps).await;
     let foreign = pods.items.iter().filter(|pod| !of_job(&pod.metadata, job));
     facts.taken = foreign.filter_map(PodFacts::of).map(|pod| pod.number).collect();
+    facts.taken_revisions = others.iter().filter_map(RevisionFacts::of).map(|revision| revision.number).collect();
     Ok(Some((object, facts)))
 }
 
@@ -81,11 +82,12 @@ async fn facts<'a>(
         revisions: revisions.iter().filter_map(RevisionFacts::of).collect(),
         reports,
         taken: Vec::new(),
+        taken_revisions: Vec::new(),
     }
 }
 
 /// Whether an object belongs to this very job: one that was deleted and created again under the same name is another.
-fn of_job(metadata: &ObjectMeta, job: &JobFacts) -> bool {
+pub fn of_job(metadata: &ObjectMeta, job: &JobFacts) -> bool {
     let named = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_JOB)) == Some(&job.name);
     let owners: &[OwnerReference] = metadata.owner_references.as_deref().unwrap_or_default();
     named

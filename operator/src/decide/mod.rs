@@ -82,9 +82,9 @@ impl Delete {
 }
 
 impl Decision {
-    /// Whether it creates or deletes: then the pods are listed anew first, because what a cache shows may be old.
+    /// Whether it creates or deletes: then everything is read anew first, because what a cache shows may be old.
     pub fn is_grave(&self) -> bool {
-        self.render || !self.create.is_empty() || !self.delete.is_empty()
+        self.render || !self.create.is_empty() || !self.delete.is_empty() || !self.forget.is_empty()
     }
 
     /// Looks again after this time at the latest.

@@ -20,7 +20,9 @@ pub fn choose(facts: &Facts, valid: &Result<Validated, Invalid>, decision: &mut 
         let named = status.revision.iter().chain(&status.candidate_revision).map(|revision| revision.number);
         let made = facts.revisions.iter().map(|revision| revision.number);
         let used = facts.pods.iter().map(|pod| pod.revision);
-        let number = named.chain(made).chain(used).max().unwrap_or(0) + 1;
+        // An earlier job's ConfigMap of the same name says what that job was.
+        let taken = facts.taken_revisions.iter().copied();
+        let number = named.chain(made).chain(used).chain(taken).max().unwrap_or(0) + 1;
         let since = rfc3339(facts.now);
         let next = RevisionStatus { hash: valid.hash.clone(), number, since, validated: false };
         // Nothing runs that could be disturbed: the first revision is tried in place.

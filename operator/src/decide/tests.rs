@@ -52,6 +52,7 @@ impl World {
             revisions: self.revisions.clone(),
             reports: Default::default(),
             taken: Vec::new(),
+            taken_revisions: Vec::new(),
             refusal: None,
         }
     }
@@ -473,4 +474,30 @@ fn a_new_restart_nonce_is_a_new_revision_of_the_same_spec() {
     world.settle(works);
     assert_eq!(world.names(), ["orders-0-2"]);
     assert_eq!(world.status().revision.unwrap().number, 2);
+}
+
+#[test]
+fn numbers_of_an_earlier_job_of_the_same_name_are_not_given_again() {
+    let world = World::new(1);
+    let facts = Facts { taken: vec![3], taken_revisions: vec![1, 2], ..world.facts() };
+    let decision = decide(&facts, &validate(&world.object, &facts.job));
+    assert_eq!(decision.status.revision.unwrap().number, 3);
+    assert_eq!(decision.create, [ReservedPod { ordinal: 0, revision: 3, number: 4 }]);
+}
+
+#[test]
+fn a_revision_is_not_forgotten_by_what_a_cache_says() {
+    let mut world = World::new(1);
+    world.settle(works);
+    world.revisions.push(RevisionFacts {
+        name: "orders-r2".into(),
+        uid: "uid-of-orders-r2".into(),
+        number: 2,
+        hash: "of a status that this one has not seen yet".into(),
+        template: None,
+    });
+    let facts = world.facts();
+    let decision = decide(&facts, &validate(&world.object, &facts.job));
+    assert_eq!(decision.forget.len(), 1);
+    assert!(decision.is_grave());
 }

@@ -28,6 +28,8 @@ pub struct Facts {
     pub reports: BTreeMap<String, RunnerStatus>,
     /// Numbers of pods of an earlier job of the same name that are still there.
     pub taken: Vec<i64>,
+    /// Numbers of its revisions that are still there.
+    pub taken_revisions: Vec<i64>,
     /// Why the last pod could not be created, and when that may be tried again.
     pub refusal: Option<Refusal>,
 }

@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use serde_json::json;
 use tempfile::TempDir;
 
-use super::process::{Process, log_to, tail};
-use super::{Once, checkout, free_port, installed, installed_apiserver, once, scratch};
+use super::process::{Process, Signal, log_to, tail};
+use super::{Once, checkout, free_port, installed, installed_apiserver, once, scratch, unique};
 use crate::Result;
 use crate::http::Response;
 use crate::wait;
@@ -22,7 +23,7 @@ const TOKEN: &str = "grist-and-flour";
 #[derive(Debug)]
 pub struct ApiServer {
     server: Process,
-    _etcd: Process,
+    etcd: Process,
     directory: TempDir,
     port: u16,
 }
@@ -49,7 +50,7 @@ impl ApiServer {
         let (client, peer, port) = (free_port()?, free_port()?, free_port()?);
         let etcd = start_etcd(directory.path(), &log, client, peer)?;
         let server = start_server(directory.path(), &log, client, port)?;
-        let mut started = ApiServer { server, _etcd: etcd, directory, port };
+        let mut started = ApiServer { server, etcd, directory, port };
         started
             .wait_until_ready()
             .with_context(|| format!("kube-apiserver did not start; the end of its log:\n{}", tail(&log)))?;
@@ -75,6 +76,41 @@ impl ApiServer {
         let answer = String::from_utf8(output.stdout)?;
         let (status, body) = answer.split_once('\n').context("the client printed no status")?;
         Ok(Response { status: status.parse()?, body: body.to_owned() })
+    }
+
+    /// Writes a kubeconfig for whoever has `token`, or else for an administrator, and returns where it is. It goes with the
+    /// server.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn kubeconfig(&self, token: Option<&str>) -> Result<PathBuf> {
+        let server = format!("https://127.0.0.1:{}", self.port);
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "tests",
+            "contexts": [{ "name": "tests", "context": { "cluster": "tests", "user": "tests" } }],
+            "clusters": [{ "name": "tests", "cluster": { "server": server, "insecure-skip-tls-verify": true } }],
+            "users": [{ "name": "tests", "user": { "token": token.unwrap_or(TOKEN) } }],
+        });
+        let path = self.directory.path().join(unique("kubeconfig"));
+        std::fs::write(&path, config.to_string()).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The process ids of the API server and of etcd.
+    pub fn pids(&self) -> [u32; 2] {
+        [self.server.pid(), self.etcd.pid()]
+    }
+
+    /// Freezes the API server, or lets it go on: it takes connections and does not answer.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.server.signal(signal)
     }
 
     /// The end of the log of both processes, for an error message.
