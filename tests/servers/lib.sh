@@ -26,9 +26,9 @@ run() {
   exit 1
 }
 
-# install NAME FUNCTION: calls FUNCTION with a fresh directory which becomes $cache/NAME only when it is complete, so
+# installed NAME FUNCTION: unless it is there, calls FUNCTION with a fresh directory which becomes $cache/NAME only when it is complete, so
 # that an interrupted install is never taken for a finished one. Other processes that want the same wait for the lock.
-install() {
+installed() {
   local target=$cache/$1 fresh=$cache/$1.partial
   [ -d "$target" ] && return
   exec 9>"$cache/setup.lock"
