@@ -34,9 +34,12 @@ async fn an_applied_job_writes_its_tables_and_is_ready() -> Result<()> {
             .await?;
         job.becomes(SOON, CONDITION_ACCEPTED, "True").await?;
         space.check_exactly_once(&job, ORDERS).await?;
-        let status = job.status().await?;
-        ensure!(status.ready_replicas == Some(1) && status.last_commit.is_some(), "{status:?}");
-        Ok(())
+        within(SOON, "the last commit in the status", async || {
+            let status = job.status().await?;
+            ensure!(status.ready_replicas == Some(1) && status.last_commit.is_some(), "{status:?}");
+            Ok(())
+        })
+        .await
     })
     .await
 }
@@ -127,8 +130,13 @@ async fn a_bounded_job_ends_as_completed_and_keeps_its_pod() -> Result<()> {
         let job = space.apply(&manifest).await?;
         job.becomes(SOON, CONDITION_COMPLETED, "True").await?;
         job.becomes(SOON, CONDITION_READY, "True").await?;
-        let pod = job.pod().await?;
-        ensure!(pod.phase == "Succeeded" && pod.restarts == 0, "{pod:?}");
+        // The kubelet says that the container has ended a little before it says so of the pod.
+        within(SOON, "the pod to have succeeded", async || {
+            let pod = job.pod().await?;
+            ensure!(pod.phase == "Succeeded" && pod.restarts == 0, "{pod:?}");
+            Ok(())
+        })
+        .await?;
         space.check_exactly_once(&job, ORDERS).await
     })
     .await
