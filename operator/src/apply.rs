@@ -219,7 +219,7 @@ async fn create(
     for outcome in outcomes {
         match outcome {
             Ok(()) => {}
-            Err((ordinal, kube::Error::Api(status))) if (400..500).contains(&status.code) && status.code != 429 => {
+            Err((ordinal, kube::Error::Api(status))) if is_refusal(status.code, &status.message) => {
                 let message = format!("the pod of ordinal {ordinal} is refused: {}", status.message);
                 refused = Some(refusal(facts, &reason(&status.message, &status.reason), message));
             }
@@ -236,6 +236,11 @@ fn refusal(facts: &Facts, reason: &str, message: String) -> Refusal {
     let pause = least.saturating_mul(1 << times.saturating_sub(1).min(10)).min(most);
     let not_before = facts.now.checked_add(SignedDuration::from_secs(pause)).unwrap_or(facts.now);
     Refusal { reason: reason.to_owned(), message, times, not_before }
+}
+
+/// Whether it takes somebody else to have a pod created: its spec, a quota, a policy, or a webhook that is not there.
+fn is_refusal(code: u16, message: &str) -> bool {
+    (400..500).contains(&code) && code != 429 || code == 500 && message.contains("failed calling webhook")
 }
 
 /// One word for a refusal: Kubernetes has no reason of its own for quotas and policies.
@@ -339,6 +344,15 @@ fn gone(outcome: Result<(), kube::Error>) -> Result<(), kube::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_webhook_that_is_away_is_a_refusal_and_an_api_server_that_is_busy_is_none() {
+        let webhook = "Internal error occurred: failed calling webhook \"pods.example.com\": connection refused";
+        assert!(is_refusal(500, webhook));
+        assert_eq!(reason(webhook, "InternalError"), "WebhookDenied");
+        assert!(is_refusal(403, "exceeded quota"));
+        assert!(!is_refusal(429, "too many requests") && !is_refusal(500, "etcdserver: request timed out"));
+    }
 
     #[test]
     fn a_difference_removes_what_is_gone_at_any_depth_and_leaves_the_rest() {

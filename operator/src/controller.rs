@@ -240,13 +240,17 @@ async fn finish(
     decision: Decision,
 ) -> Result<Duration, ReconcileError> {
     let tried = !decision.create.is_empty();
-    let (version, refusal) = apply::apply(context, &facts, valid, &decision).await?;
+    let (version, refused) = apply::apply(context, &facts, valid, &decision).await?;
     // A refusal holds until a pod is tried again, or none is wanted any more.
     if tried || facts.refusal.as_ref().is_some_and(|refusal| refusal.not_before <= facts.now) {
-        facts.refusal = refusal;
+        facts.refusal = refused.clone();
         context.remember(&facts.job.uid, |memory| memory.refusal = facts.refusal.clone());
     }
-    let after = status::status(&facts, valid, &decision);
+    let mut after = status::status(&facts, valid, &decision);
+    if refused.is_none() {
+        // Every pod was created: one that is gone before the next reconcile leaves no number to be given again.
+        after.reserved.clear();
+    }
     let before = if version == facts.job.resource_version { &facts.job.status } else { &decision.status };
     let written = context.recall(&facts.job.uid).written;
     let overdue = written.is_none_or(|at| Timestamp::now().duration_since(at).as_secs() >= MEASURED_EVERY);
@@ -254,9 +258,9 @@ async fn finish(
         apply::write_status(context, &facts, &version, before, &after).await?;
         tell_events(context, &facts, &after).await;
     }
-    let refused = facts.refusal.as_ref().map(|refusal| refusal.not_before.duration_since(facts.now));
-    let refused = refused.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(Duration::MAX);
-    Ok(decision.again.min(refused.max(Duration::from_millis(200))))
+    let pause = facts.refusal.as_ref().map(|refusal| refusal.not_before.duration_since(facts.now));
+    let pause = pause.and_then(|pause| Duration::try_from(pause).ok()).unwrap_or(Duration::MAX);
+    Ok(decision.again.min(pause.max(Duration::from_millis(200))))
 }
 
 /// Says what changed, where `kubectl describe` shows it.

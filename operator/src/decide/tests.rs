@@ -501,3 +501,16 @@ fn a_revision_is_not_forgotten_by_what_a_cache_says() {
     assert_eq!(decision.forget.len(), 1);
     assert!(decision.is_grave());
 }
+
+#[test]
+fn a_pod_that_cannot_go_because_its_node_is_lost_does_not_keep_its_job_from_being_settled() {
+    let mut world = World::new(1);
+    world.settle(works);
+    world.pod("orders-0-1").node_lost = true;
+    world.step();
+    works(world.pod("orders-0-2"));
+    world.step();
+    assert!(world.pod("orders-0-1").deleting);
+    assert_eq!(world.says(CONDITION_READY), is("True", "Running"));
+    assert_eq!(world.says(CONDITION_RECONCILING), is("False", "Settled"));
+}

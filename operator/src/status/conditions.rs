@@ -178,7 +178,8 @@ impl<'a> View<'a> {
             return answer("True", "TryingRevision", "the last change of the spec is being tried beside what runs");
         }
         let busy = !self.decision.create.is_empty() || !self.decision.delete.is_empty();
-        let going = self.facts.pods.iter().any(|pod| pod.deleting);
+        // Nobody knows when a pod goes whose node is not heard of.
+        let going = self.facts.pods.iter().any(|pod| pod.deleting && !pod.node_lost);
         if !self.complete && (busy || going || !self.all_ready) {
             return answer("True", "BringingAbout", "pods are being started, told or stopped");
         }
