@@ -128,9 +128,10 @@ impl<'a> View<'a> {
         if !self.trying && (self.validated || self.complete) {
             return answer("True", "Validated", "the spec is valid, and a runner found what it names");
         }
-        match troubled {
-            Some((_, failure)) if is_users(failure.class) => answer("False", &failure.reason, &*failure.message),
-            _ => answer("Unknown", "Validating", "a runner has still to try the spec against Kafka and the store"),
+        let said = troubled.as_ref().map(|(_, failure)| failure).filter(|failure| is_users(failure.class));
+        match said.cloned().or_else(|| self.reported(true)) {
+            Some(failure) => answer("False", &failure.reason, failure.message),
+            None => answer("Unknown", "Validating", "a runner has still to try the spec against Kafka and the store"),
         }
     }
 
@@ -158,8 +159,9 @@ impl<'a> View<'a> {
         if self.facts.job.status.revision.is_none() && self.valid.is_err() {
             return answer("False", "InvalidSpec", "nothing runs: the spec is not valid");
         }
-        let degraded = self.reported().map(|degraded| format!(": {}", degraded.1)).unwrap_or_default();
-        answer("False", "Starting", format!("not every runner holds its tasks and makes progress yet{degraded}"))
+        let reported = self.reported(true).or_else(|| self.reported(false));
+        let why = reported.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
+        answer("False", "Starting", format!("not every runner holds its tasks and makes progress yet{why}"))
     }
 
     fn reconciling(&self) -> Answer {
@@ -209,9 +211,12 @@ impl<'a> View<'a> {
             return Some(failure);
         }
         let both = [&self.candidate, &self.active];
-        let (pod, failure) = both.into_iter().flatten().find(|(_, failure)| is_users(failure.class))?;
-        let message = format!("pod {}: {}", pod.name, failure.message);
-        Some(Failure { message, ..failure.clone() })
+        let ended = both.into_iter().flatten().find(|(_, failure)| is_users(failure.class));
+        let ended = ended.map(|(pod, failure)| {
+            let message = format!("pod {}: {}", pod.name, failure.message);
+            Failure { message, ..failure.clone() }
+        });
+        ended.or_else(|| self.reported(true))
     }
 
     fn exhausted_message(&self) -> String {
@@ -234,18 +239,22 @@ impl<'a> View<'a> {
         if let Some((pod, failure)) = both.into_iter().flatten().find(|(_, failure)| !is_users(failure.class)) {
             return answer("True", &failure.reason, format!("pod {}: {}", pod.name, failure.message));
         }
-        match self.reported() {
-            Some((reason, message)) => answer("True", &reason, message),
+        match self.reported(false) {
+            Some(failure) => answer("True", &failure.reason, failure.message),
             None => answer("False", "NotDegraded", ""),
         }
     }
 
-    /// What a runner says of itself: Kafka or the store is away.
-    fn reported(&self) -> Option<(String, String)> {
+    /// What a runner says of itself while it goes on trying: what only a person can mend, or what will pass.
+    fn reported(&self, users: bool) -> Option<Failure> {
         let live = self.facts.pods.iter().filter(|pod| pod.is_live());
         let degraded = live.filter_map(|pod| Some((pod, self.facts.reports.get(&pod.name)?.degraded.as_ref()?)));
-        let (pod, degraded) = degraded.min_by_key(|(pod, _)| pod.number)?;
-        Some((degraded.reason.clone(), format!("pod {}: {} (since {})", pod.name, degraded.message, degraded.since)))
+        let class = |class: Option<FailureClass>| class.unwrap_or(FailureClass::External);
+        let (pod, degraded) = degraded
+            .filter(|(_, degraded)| is_users(class(degraded.class)) == users)
+            .min_by_key(|(pod, _)| pod.number)?;
+        let message = format!("pod {}: {} (since {})", pod.name, degraded.message, degraded.since);
+        Some(Failure { class: class(degraded.class), reason: degraded.reason.clone(), message })
     }
 
     fn suspended(&self) -> Answer {
