@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use millrace_crds::contract::{RUNNER_HTTP_PORT, RunnerStatus};
 use tokio::sync::Semaphore;
 
@@ -20,9 +20,15 @@ const AT_A_TIME: usize = 64;
 /// The longest answer that is read, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
+/// How long a reconcile waits for answers: a runner that does not answer must hold up no job, and not its own either.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 /// The last answers.
+#[derive(Debug, Clone)]
+pub struct Reports(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Reports {
+struct Inner {
     client: reqwest::Client,
     places: Semaphore,
     answers: Mutex<HashMap<String, Answer>>,
@@ -31,6 +37,8 @@ pub struct Reports {
 #[derive(Debug)]
 struct Answer {
     asked: Instant,
+    /// Whether the answer to the last question has still to come.
+    awaited: bool,
     status: Option<RunnerStatus>,
 }
 
@@ -38,22 +46,21 @@ impl Default for Reports {
     fn default() -> Self {
         // A proxy of the environment's is for the world outside the cluster.
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap_or_default();
-        Self { client, places: Semaphore::new(AT_A_TIME), answers: Mutex::default() }
+        Self(Arc::new(Inner { client, places: Semaphore::new(AT_A_TIME), answers: Mutex::default() }))
     }
 }
 
 impl Reports {
-    /// Asks the runners that were not asked lately, and returns the last answers by pod name.
+    /// Asks the runners that were not asked lately, and returns the last answers by pod name. One that comes late is there at
+    /// the next look.
     pub async fn of(&self, pods: &[PodFacts]) -> BTreeMap<String, RunnerStatus> {
-        let due = pods.iter().filter(|pod| pod.running && !pod.deleting && self.is_due(&pod.uid));
-        let asked = due.filter_map(|pod| Some((pod, pod.ip.as_ref()?.parse().ok()?)));
-        let asked: Vec<(&PodFacts, IpAddr)> = asked.collect();
-        stream::iter(asked)
-            .for_each_concurrent(AT_A_TIME, |(pod, ip)| async move {
-                let status = self.ask(ip).await;
-                self.answers().insert(pod.uid.clone(), Answer { asked: Instant::now(), status });
-            })
-            .await;
+        let running = pods.iter().filter(|pod| pod.running && !pod.deleting);
+        let addressed = running.filter_map(|pod| Some((&pod.uid, pod.ip.as_ref()?.parse().ok()?)));
+        let due: Vec<(&String, IpAddr)> = addressed.filter(|(uid, _)| self.is_due(uid)).collect();
+        if !due.is_empty() {
+            let asked = due.into_iter().map(|(uid, ip)| tokio::spawn(self.clone().ask(uid.clone(), ip)));
+            let _ = tokio::time::timeout(PATIENCE, join_all(asked)).await;
+        }
         let answers = self.answers();
         let known = pods
             .iter()
@@ -67,15 +74,30 @@ impl Reports {
         self.answers().retain(|_, answer| answer.asked.elapsed() < LOOK_EVERY * 8);
     }
 
+    /// Whether a runner is to be asked now; then it counts as asked.
     fn is_due(&self, uid: &str) -> bool {
+        let mut answers = self.answers();
         // A little less than the time between two looks, so that every look finds its answers due.
-        self.answers().get(uid).is_none_or(|answer| answer.asked.elapsed() >= LOOK_EVERY.mul_f64(0.8))
+        let lately = |answer: &Answer| answer.awaited || answer.asked.elapsed() < LOOK_EVERY.mul_f64(0.8);
+        if answers.get(uid).is_some_and(lately) {
+            return false;
+        }
+        let status = answers.remove(uid).and_then(|answer| answer.status);
+        answers.insert(uid.to_owned(), Answer { asked: Instant::now(), awaited: true, status });
+        true
     }
 
-    async fn ask(&self, ip: IpAddr) -> Option<RunnerStatus> {
-        let _place = self.places.acquire().await.ok()?;
+    async fn ask(self, uid: String, ip: IpAddr) {
+        let status = self.answer(ip).await;
+        if let Some(answer) = self.answers().get_mut(&uid) {
+            (answer.awaited, answer.status) = (false, status);
+        }
+    }
+
+    async fn answer(&self, ip: IpAddr) -> Option<RunnerStatus> {
+        let _place = self.0.places.acquire().await.ok()?;
         let url = format!("http://{}/status", std::net::SocketAddr::new(ip, RUNNER_HTTP_PORT));
-        let answer = self.client.get(url).send().await.ok()?.error_for_status().ok()?;
+        let answer = self.0.client.get(url).send().await.ok()?.error_for_status().ok()?;
         if answer.content_length().is_some_and(|length| length > MAX_BYTES as u64) {
             return None;
         }
@@ -84,6 +106,6 @@ impl Reports {
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

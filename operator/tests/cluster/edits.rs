@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -233,4 +234,28 @@ fn what_a_user_annotates_reaches_the_runners_without_a_restart() {
         told.contains(r#""logLevel":"debug""#) && told.contains(r#""savepoint":"before-fix""#)
     });
     assert_eq!(world.uids("orders"), uids);
+}
+
+#[test]
+fn where_there_is_no_place_for_a_candidate_beside_what_runs_a_running_pod_makes_room() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.apply(&Manifest::new("orders"));
+    world.wait_until_runs("orders", 1);
+    // The scheduler has said so for more than a minute.
+    let since = Timestamp::now().checked_sub(SignedDuration::from_secs(55)).unwrap();
+    world.kubelet.plays(move |pod| match play::revision(pod) {
+        1 => play::works(pod),
+        _ => play::unschedulable_since(pod, since),
+    });
+    world.apply(&Manifest::new("orders").query("SELECT id + 1 AS id FROM orders"));
+    world.wait("the candidate", || world.names("orders") == ["orders-0-1", "orders-0-2"]);
+    world.wait_for("orders", "Degraded", "True", "Unschedulable");
+    world.wait("the old pod to make room", || world.names("orders") == ["orders-0-2"]);
+    world.stays("its place is not taken by another of its kind", Duration::from_secs(2), || {
+        world.names("orders") == ["orders-0-2"]
+    });
+    world.kubelet.plays(play::works);
+    world.wait_until_runs("orders", 1);
+    assert_eq!(world.names("orders"), ["orders-0-2"]);
 }

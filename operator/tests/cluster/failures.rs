@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota};
-use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use millrace_crds::contract::{CommitPoint, Degraded, FailureClass, Lag, Phase, RunnerStatus, SavepointPoint};
 use serde_json::json;
 
@@ -95,6 +96,7 @@ fn a_pod_that_failed_as_a_whole_or_whose_node_is_lost_is_replaced() {
     world.kubelet.plays_one("orders-0-2", play::lost);
     world.wait("another pod", || world.names("orders") == ["orders-0-3"]);
     world.wait_for("orders", "Ready", "True", "Running");
+    world.wait_for("orders", "Reconciling", "False", "Settled");
     assert_eq!(world.list::<Pod>().len(), 2, "the pod of the lost node still stops");
 }
 
@@ -224,4 +226,85 @@ fn what_runners_say_of_themselves_is_in_the_status_and_what_they_do_not_say_is_n
     world.wait("a lag that is not known", || world.status("orders").lag.is_none());
     assert_eq!(world.status("orders").last_commit.unwrap().seq, 42);
     assert_eq!(world.names("orders"), ["orders-0-1", "orders-1-2"]);
+}
+
+#[test]
+fn an_edit_that_the_namespace_does_not_allow_is_said_and_leaves_what_runs_alone() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.apply(&Manifest::new("orders"));
+    world.wait_until_runs("orders", 1);
+    let uids = world.uids("orders");
+    world.patch("orders", json!({ "spec": { "runner": { "podTemplate": { "spec": { "hostNetwork": true } } } } }));
+    let degraded = world.wait_for("orders", "Degraded", "True", "PodSecurity");
+    assert!(degraded.message.contains("violates PodSecurity"), "{}", degraded.message);
+    world.wait_for("orders", "Ready", "True", "PreviousRevisionRunning");
+    assert_eq!(world.uids("orders"), uids);
+    world.patch("orders", json!({ "spec": { "runner": null } }));
+    world.wait_until_runs("orders", 1);
+    world.wait_for("orders", "Degraded", "False", "NotDegraded");
+    assert_eq!(world.uids("orders"), uids);
+}
+
+#[test]
+fn a_webhook_that_is_away_degrades_the_job_until_it_is_mended() {
+    let world = World::new();
+    let _operator = world.operator();
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(world.client());
+    let webhook = json!({
+        "metadata": { "name": format!("{}-pods", world.namespace) },
+        "webhooks": [{
+            "name": "pods.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 1,
+            // Nothing listens there.
+            "clientConfig": { "url": "https://127.0.0.1:9/pods" },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] }],
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": world.namespace } },
+        }],
+    });
+    let webhook: ValidatingWebhookConfiguration = serde_json::from_value(webhook).unwrap();
+    let webhook = block_on(webhooks.create(&PostParams::default(), &webhook)).unwrap();
+    // The API server learns of it some time later; what the namespace allows is judged before.
+    let security = json!({
+        "allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": { "drop": ["ALL"] },
+        "seccompProfile": { "type": "RuntimeDefault" },
+    });
+    let container = json!({ "name": "probe", "image": "probe", "securityContext": security });
+    let pod = json!({ "metadata": { "name": "probe" }, "spec": { "containers": [container] } });
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    world.wait("the webhook to be asked", || {
+        block_on(world.api::<Pod>().create(&dry, &pod))
+            .is_err_and(|error| error.to_string().contains("failed calling webhook"))
+    });
+    world.apply(&Manifest::new("orders"));
+    let degraded = world.wait_for("orders", "Degraded", "True", "WebhookDenied");
+    assert!(degraded.message.contains("failed calling webhook \"pods.example.com\""), "{}", degraded.message);
+    block_on(webhooks.delete(&webhook.name_any(), &DeleteParams::default())).unwrap();
+    world.within_time("the pod", Duration::from_secs(90), || (world.pods("orders").len() == 1).then_some(()));
+    world.wait_until_runs("orders", 1);
+    world.wait_for("orders", "Degraded", "False", "NotDegraded");
+}
+
+#[test]
+fn runners_that_do_not_answer_hold_up_no_job() {
+    let world = World::new();
+    let operator = world.operator_with(&["--no-leader-election", "--concurrency", "1"]);
+    let silent = Runner::silent();
+    let jobs: Vec<String> = (0..20).map(|n| format!("job-{n}")).collect();
+    for job in &jobs {
+        world.kubelet.places(&format!("{job}-0-1"), silent.address);
+        world.apply(&Manifest::new(job));
+    }
+    for job in &jobs {
+        world.wait_for(job, "Ready", "True", "Running");
+    }
+    // Were each waited for, twenty answers that do not come would take 40 s.
+    world.apply(&Manifest::new("orders"));
+    let bound = Duration::from_secs(15);
+    world.within_time("another job to run", bound, || {
+        world.condition("orders", "Ready").filter(|ready| ready.status == "True")
+    });
+    let stuck = operator.metric("millrace_operator_queue_depth", &[]);
+    assert!(stuck < 20.0, "{stuck} jobs wait");
+    assert!(world.status("job-0").lag.is_none());
 }

@@ -1,4 +1,7 @@
-//! The operator with the rights that its chart gives it, and none more.
+//! The operator with the rights that its chart gives it, and none more; in all namespaces, and while the API server is away.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
@@ -8,15 +11,17 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use millrace_tests::servers::apiserver::ApiServer;
+use millrace_tests::servers::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::block_on;
 use crate::harness::job::Manifest;
+use crate::harness::operator::Operator;
 use crate::harness::play::{self, Ending};
-use crate::harness::world::World;
+use crate::harness::world::{World, install};
 
 /// What the operator may do where it looks after jobs.
-fn rules() -> Value {
+fn of_jobs() -> Value {
     json!([
         { "apiGroups": ["millrace.dev"], "resources": ["streamingjobs"], "verbs": ["get", "list", "watch"] },
         { "apiGroups": ["millrace.dev"], "resources": ["streamingjobs/status"], "verbs": ["patch"] },
@@ -29,38 +34,45 @@ fn rules() -> Value {
 }
 
 /// What it may do where it runs.
-fn own_rules() -> Value {
+fn of_lease() -> Value {
     json!([{ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] }])
 }
 
-#[test]
-fn the_rights_of_the_chart_are_enough_for_everything_the_operator_does() {
-    let world = World::new();
+/// What it may do in the cluster in any case.
+fn of_cluster() -> Value {
+    json!([{ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"] }])
+}
+
+/// A kubeconfig of a service account that may do so much in a namespace, and in the cluster.
+fn account(server: &ApiServer, world: &World, in_namespace: &[Value], in_cluster: &[Value]) -> PathBuf {
     let subjects = json!([{ "kind": "ServiceAccount", "name": "operator", "namespace": world.namespace }]);
     world.create::<ServiceAccount>(json!({ "metadata": { "name": "operator" } }));
-    for (name, rules) in [("jobs", rules()), ("lease", own_rules())] {
+    let reference =
+        |kind: &str, name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
+    for (n, rules) in in_namespace.iter().enumerate() {
+        let name = format!("operator-{n}");
         world.create::<Role>(json!({ "metadata": { "name": name }, "rules": rules }));
-        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name });
+        let role = reference("Role", &name);
         world.create::<RoleBinding>(json!({ "metadata": { "name": name }, "roleRef": role, "subjects": subjects }));
     }
-    let name = format!("{}-cluster", world.namespace);
-    let rule =
-        json!([{ "apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"] }]);
-    let role: ClusterRole = serde_json::from_value(json!({ "metadata": { "name": name }, "rules": rule })).unwrap();
-    block_on(Api::all(world.client()).create(&PostParams::default(), &role)).unwrap();
-    let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name });
-    let binding = json!({ "metadata": { "name": name }, "roleRef": role, "subjects": subjects });
-    let binding: ClusterRoleBinding = serde_json::from_value(binding).unwrap();
-    block_on(Api::all(world.client()).create(&PostParams::default(), &binding)).unwrap();
-
+    for (n, rules) in in_cluster.iter().enumerate() {
+        let name = format!("{}-operator-{n}", world.namespace);
+        let role = json!({ "metadata": { "name": name }, "rules": rules });
+        let role: ClusterRole = serde_json::from_value(role).unwrap();
+        block_on(Api::all(world.client()).create(&PostParams::default(), &role)).unwrap();
+        let role = reference("ClusterRole", &name);
+        let binding = json!({ "metadata": { "name": name }, "roleRef": role, "subjects": subjects });
+        let binding: ClusterRoleBinding = serde_json::from_value(binding).unwrap();
+        block_on(Api::all(world.client()).create(&PostParams::default(), &binding)).unwrap();
+    }
     let accounts = world.api::<ServiceAccount>();
     let request = TokenRequest::default();
     let token = block_on(accounts.create_token_request("operator", &PostParams::default(), &request)).unwrap();
-    let token = token.status.unwrap().token;
-    let kubeconfig = ApiServer::shared().unwrap().kubeconfig(Some(&token)).unwrap();
-    let mut operator = world.operator_of(&kubeconfig, &["--identity", "one"]);
+    server.kubeconfig(Some(&token.status.unwrap().token)).unwrap()
+}
 
-    // Every object that it makes, tells and deletes, and every event that it writes.
+/// Has the operator make, tell and delete every kind of object, and write events.
+fn exercise(world: &World) {
     world.apply(&Manifest::new("orders").parallelism(2));
     world.wait_until_runs("orders", 2);
     world.wait("the disruption budget", || world.list::<PodDisruptionBudget>().len() == 1);
@@ -76,15 +88,54 @@ fn the_rights_of_the_chart_are_enough_for_everything_the_operator_does() {
     world.wait("another pod", || world.names("orders").first().is_some_and(|name| *name != pod));
     world.wait_until_runs("orders", 1);
     world.wait("an event about the job", || {
-        world
-            .list::<Event>()
-            .iter()
-            .any(|event| event.regarding.as_ref().is_some_and(|job| job.name.as_deref() == Some("orders")))
+        let regards = |event: &Event| event.regarding.as_ref().is_some_and(|job| job.name.as_deref() == Some("orders"));
+        world.list::<Event>().iter().any(regards)
     });
+}
+
+fn was_never_refused(operator: &Operator) {
     for code in ["401", "403"] {
         let label = format!("code=\"{code}\"");
-        assert_eq!(operator.metric("millrace_operator_api_calls_total", &[&label]), 0.0, "{}", operator.metrics());
+        let refused = operator.metric("millrace_operator_api_calls_total", &[&label]);
+        assert_eq!(refused, 0.0, "{}\n{}", operator.metrics(), operator.printed());
     }
-    assert!(operator.stop().success());
     assert!(!operator.printed().contains("forbidden"), "{}", operator.printed());
+}
+
+#[test]
+fn the_rights_of_the_chart_are_enough_for_all_that_the_operator_does_in_named_namespaces() {
+    let world = World::new();
+    let kubeconfig = account(ApiServer::shared().unwrap(), &world, &[of_jobs(), of_lease()], &[of_cluster()]);
+    let mut operator = world.operator_of(&kubeconfig, &["--identity", "one"]);
+    exercise(&world);
+    was_never_refused(&operator);
+    assert!(operator.stop().success());
+}
+
+#[test]
+fn an_operator_of_all_namespaces_has_enough_rights_and_outlives_an_api_server_that_does_not_answer() {
+    let mut server = ApiServer::start().unwrap();
+    install(&server);
+    let administrator = server.kubeconfig(None).unwrap();
+    let (here, there) = (World::within(administrator.clone()), World::within(administrator));
+    let kubeconfig = account(&server, &here, &[of_lease()], &[of_jobs(), of_cluster()]);
+    let operator = here.operator_everywhere(&kubeconfig, &["--no-leader-election"]);
+    exercise(&here);
+    exercise(&there);
+    let uids = (here.uids("orders"), there.uids("orders"));
+
+    server.signal(Signal::Stop).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        assert_eq!(operator.get("/livez").map(|answer| answer.status), Some(200));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    server.signal(Signal::Continue).unwrap();
+    assert_eq!((here.uids("orders"), there.uids("orders")), uids);
+    let gone = there.names("orders").remove(0);
+    there.delete_pod(&gone);
+    there.wait("a new pod", || there.names("orders").first().is_some_and(|name| *name != gone));
+    there.wait_until_runs("orders", 1);
+    assert_eq!(here.uids("orders"), uids.0);
+    was_never_refused(&operator);
 }

@@ -74,9 +74,14 @@ pub fn lost(pod: &Pod) -> Value {
 }
 
 /// No node has a place for it.
-pub fn unschedulable(_: &Pod) -> Value {
+pub fn unschedulable(pod: &Pod) -> Value {
+    unschedulable_since(pod, pod.metadata.creation_timestamp.as_ref().unwrap().0)
+}
+
+/// No node has had a place for it since then.
+pub fn unschedulable_since(_: &Pod, since: Timestamp) -> Value {
     let message = "0/3 nodes are available: 3 Insufficient cpu.";
-    let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });
+    let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message, "lastTransitionTime": seconds(since) });
     json!({ "phase": "Pending", "conditions": [condition] })
 }
 

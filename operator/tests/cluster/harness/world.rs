@@ -1,7 +1,7 @@
 //! A namespace of its own in the shared API server, with a played kubelet, and an operator that looks after it.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -73,8 +73,14 @@ impl World {
     }
 
     /// An operator that looks after this namespace with the rights of a kubeconfig.
-    pub fn operator_of(&self, kubeconfig: &std::path::Path, arguments: &[&str]) -> Operator {
+    pub fn operator_of(&self, kubeconfig: &Path, arguments: &[&str]) -> Operator {
         let own = ["--namespaces", &self.namespace, "--lease-namespace", &self.namespace];
+        Operator::start(self.directory.path(), kubeconfig, &[&own, arguments].concat())
+    }
+
+    /// An operator that looks after all namespaces with the rights of a kubeconfig.
+    pub fn operator_everywhere(&self, kubeconfig: &Path, arguments: &[&str]) -> Operator {
+        let own = ["--lease-namespace", &self.namespace];
         Operator::start(self.directory.path(), kubeconfig, &[&own, arguments].concat())
     }
 
@@ -263,7 +269,7 @@ impl World {
 }
 
 /// A client for the API server that a kubeconfig names.
-pub fn client(kubeconfig: &std::path::Path) -> Client {
+pub fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     block_on(async {
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
