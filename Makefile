@@ -2,7 +2,7 @@
 # with the same features and none of them is ever compiled twice. V=1 shows what the phases print.
 
 .PHONY: check test acceptance demo fmt clippy chart unit simulation docs build servers integration release \
-  figures-throughput figures-kills figures-latency figures-requests figures-idle figures-simulation \
+  figures-throughput figures-kills figures-latency figures-requests figures-idle figures-simulation figures-operator \
   images e2e-cluster e2e e2e-current e2e-full
 
 # Formatting, lints, unit tests, the simulation, docs: minutes, and no servers.
@@ -12,7 +12,8 @@ check: fmt clippy chart unit simulation docs
 test: check build servers integration
 
 # The figures and the long, destructive runs on real servers: hours.
-acceptance: test figures-throughput figures-kills figures-latency figures-requests figures-simulation figures-idle e2e-full
+acceptance: test figures-throughput figures-kills figures-latency figures-requests figures-simulation figures-idle \
+  figures-operator e2e-full
 
 # A job on generated orders, with nothing installed.
 demo:
@@ -62,6 +63,11 @@ FIGURES = CARGO_MANIFEST_DIR=$(CURDIR)/tests MILLRACE_BIN=$(CURDIR)/target/relea
 
 figures-throughput figures-kills figures-latency figures-requests figures-idle: figures-%: release
 	$(FIGURES) $* $(SIZE)
+
+# The operator with 1,000 jobs, on kube-apiserver and etcd alone.
+figures-operator: release
+	CARGO_MANIFEST_DIR=$(CURDIR)/operator MILLRACE_OPERATOR_BIN=$(CURDIR)/target/release/millrace-operator \
+	  target/release/examples/figures-operator $(SIZE)
 
 SEEDS = 100000
 figures-simulation:

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::watcher::{self, Event};
@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 use super::history::History;
 use super::{play, runtime};
 
+/// With how many pods something is done at a time.
+const AT_A_TIME: usize = 16;
 /// How long a runner takes to end after its pod was asked to go.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -123,42 +125,58 @@ impl Shared {
     async fn run(self: Arc<Self>) {
         let mut events = watcher::watcher(self.pods.clone(), watcher::Config::default()).boxed();
         let mut tick = tokio::time::interval(Duration::from_millis(100));
-        let mut reported = Reported::default();
+        let reported = Mutex::new(Reported::default());
         // Uids of pods that something is still to be done with.
         let mut due: BTreeSet<String> = BTreeSet::new();
         loop {
-            let now: Vec<String> = tokio::select! {
-                event = events.try_next() => match event {
-                    Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => {
-                        let uid = play::uid(&pod).to_owned();
-                        self.state().history.note(pod);
-                        vec![uid]
-                    }
-                    Ok(Some(Event::Delete(pod))) => {
-                        self.state().history.note_gone(&pod);
-                        vec![]
-                    }
-                    Ok(Some(Event::Init | Event::InitDone)) | Err(_) => vec![],
-                    Ok(None) => return,
-                },
+            let mut now: BTreeSet<String> = tokio::select! {
+                event = events.try_next() => self.note(event).into_iter().collect(),
                 () = self.changed.notified() => self.state().history.pods.keys().cloned().collect(),
-                _ = tick.tick() => std::mem::take(&mut due).into_iter().collect(),
+                _ = tick.tick() => std::mem::take(&mut due),
             };
-            for uid in now {
-                let Some(pod) = self.state().history.pods.get(&uid).cloned() else { continue };
-                // What failed, for instance because the pod changed meanwhile, is tried again.
-                if !self.tend(&pod, &mut reported).await.unwrap_or(false) {
-                    due.insert(uid);
-                }
+            // What has happened besides, so that nothing is done by what was.
+            while let Some(event) = events.try_next().now_or_never() {
+                now.extend(self.note(event));
             }
+            let tended = stream::iter(now).map(|uid| {
+                let this = &self;
+                let pod = this.state().history.pods.get(&uid).cloned();
+                let reported = &reported;
+                async move {
+                    // What failed, for instance because the pod changed meanwhile, is tried again.
+                    let done = match pod {
+                        Some(pod) => this.tend(&pod, reported).await.unwrap_or(false),
+                        None => true,
+                    };
+                    (!done).then_some(uid)
+                }
+            });
+            let left: Vec<Option<String>> = tended.buffer_unordered(AT_A_TIME).collect().await;
+            due.extend(left.into_iter().flatten());
+        }
+    }
+
+    /// Notes what the API server tells; the uid of the pod that something may be done with.
+    fn note(&self, event: Result<Option<Event<Pod>>, watcher::Error>) -> Option<String> {
+        match event {
+            Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => {
+                let uid = play::uid(&pod).to_owned();
+                self.state().history.note(pod);
+                Some(uid)
+            }
+            Ok(Some(Event::Delete(pod))) => {
+                self.state().history.note_gone(&pod);
+                None
+            }
+            _ => None,
         }
     }
 
     /// Does what is to be done with a pod; whether that was all.
-    async fn tend(&self, pod: &Pod, reported: &mut Reported) -> Result<bool, kube::Error> {
+    async fn tend(&self, pod: &Pod, reported: &Mutex<Reported>) -> Result<bool, kube::Error> {
         let (name, uid) = (play::name(pod), play::uid(pod));
         if play::is_going(pod) {
-            let since = *reported.going.entry(uid.to_owned()).or_insert_with(Instant::now);
+            let since = *reported.lock().unwrap().going.entry(uid.to_owned()).or_insert_with(Instant::now);
             if self.state().removes && since.elapsed() >= GRACE {
                 let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
                 let now = DeleteParams {
@@ -181,20 +199,20 @@ impl Shared {
             status["podIP"] = address.to_string().into();
             status["podIPs"] = json!([{ "ip": address.to_string() }]);
         }
-        if status.is_null() || reported.statuses.get(uid) == Some(&status) {
+        if status.is_null() || reported.lock().unwrap().statuses.get(uid) == Some(&status) {
             return Ok(true);
         }
         let is_bound = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        if status["phase"] != "Pending" && !is_bound && !reported.bound.contains(uid) {
+        if status["phase"] != "Pending" && !is_bound && !reported.lock().unwrap().bound.contains(uid) {
             let target = json!({ "apiVersion": "v1", "kind": "Node", "name": "played" });
             let binding =
                 json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name }, "target": target });
             let _: Value = self.pods.create_subresource("binding", name, &PostParams::default(), &binding).await?;
-            reported.bound.insert(uid.to_owned());
+            reported.lock().unwrap().bound.insert(uid.to_owned());
         }
         let body = json!({ "metadata": { "uid": uid }, "status": status });
         self.pods.patch_status(name, &PatchParams::default(), &Patch::Merge(&body)).await?;
-        reported.statuses.insert(uid.to_owned(), status);
+        reported.lock().unwrap().statuses.insert(uid.to_owned(), status);
         Ok(true)
     }
 }
