@@ -180,7 +180,13 @@ async fn an_admission_that_denies_pods() -> Result<()> {
             Ok(())
         };
         let test = async {
-            let probe = ["run", "probe", "--image=probe", "--dry-run=server"];
+            // One that the namespace allows, so that it is the policy which refuses it.
+            let own = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+            let container = json!({"name": "probe", "image": "probe", "securityContext": own});
+            let safe = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+            let overrides = json!({"spec": {"securityContext": safe, "containers": [container]}}).to_string();
+            let overrides = format!("--overrides={overrides}");
+            let probe = ["run", "probe", "--image=probe", "--dry-run=server", &overrides];
             within(SOON, "the policy is in force", async || {
                 let refused = kubectl(name, &probe).await.err().map(|error| error.to_string()).unwrap_or_default();
                 ensure!(refused.contains(WORDS), "{refused}");

@@ -36,17 +36,22 @@ async fn the_operator_has_the_rights_it_uses_and_no_others() -> Result<()> {
 async fn asked(cluster: &Cluster) -> Result<(BTreeSet<Right>, BTreeSet<Right>)> {
     // Summed up on the node: the log is long.
     const LINES: &str = r#"jq -r 'select(.user.username == "system:serviceaccount:millrace-system:millrace-operator" and .objectRef.resource != null)
-        | [.objectRef.apiGroup // "", .objectRef.resource, .objectRef.subresource // "", .verb, .annotations["authorization.k8s.io/decision"] // ""]
+        | [.objectRef.apiGroup // "", .objectRef.resource, .objectRef.subresource // "", .verb, (.responseStatus.code // 0 | tostring), .annotations["authorization.k8s.io/decision"] // ""]
         | join("|")' /var/log/kubernetes/audit*.log | sort -u"#;
     let lines = Node::control_plane(cluster).await?.run(&["sh", "-c", LINES]).await?;
     let (mut used, mut denied) = (BTreeSet::new(), BTreeSet::new());
     for line in lines.lines() {
         let parts: Vec<&str> = line.split('|').collect();
-        let [group, resource, subresource, verb, decision] = parts.try_into().ok().context("a line of another form")?;
+        let [group, resource, subresource, verb, code, decision] =
+            parts.try_into().ok().context("a line of another form")?;
         let resource = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
         let right = (group.to_owned(), resource, verb.to_owned());
         if decision == "forbid" {
             denied.insert(right.clone());
+        }
+        // An apply that makes its object takes the right to create too, which the log does not say.
+        if verb == "patch" && code == "201" {
+            used.insert((right.0.clone(), right.1.clone(), "create".to_owned()));
         }
         used.insert(right);
     }
