@@ -7,6 +7,7 @@ use millrace_crds::Restart;
 use millrace_crds::contract::FailureClass;
 use millrace_crds::spec::{CONDITION_READY, FailureStatus, StreamingJobStatus};
 
+use super::age;
 use crate::facts::{Facts, Over, PodFacts};
 use crate::failure::{self, Failure};
 use crate::status::{is_true, timestamp};
@@ -89,8 +90,7 @@ pub fn trouble(pod: &PodFacts, now: Timestamp) -> Option<Failure> {
             message: format!("the node of pod {} is not heard of any more", pod.name),
         });
     }
-    let age = Duration::try_from(now.duration_since(pod.created)).unwrap_or_default();
-    if let Some(failure) = failure::of_placement(pod, age) {
+    if let Some(failure) = failure::of_placement(pod, age(now, pod.created)) {
         return Some(failure);
     }
     let back = pod.running && pod.started && pod.over.is_none();

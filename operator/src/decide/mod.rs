@@ -11,6 +11,7 @@ mod term;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use millrace_crds::contract::{RunnerSettings, TermRequest};
 use millrace_crds::spec::{ReservedPod, StreamingJobStatus};
 
@@ -18,8 +19,8 @@ use crate::build::revision_id;
 use crate::facts::{Facts, PodFacts};
 use crate::validate::{Invalid, Validated};
 
-pub use failures::{policy, trouble};
-pub use seats::{Fate, fate, is_ready};
+pub use failures::trouble;
+pub use seats::is_ready;
 pub use target::is_exhausted;
 
 /// The longest time between two looks at a job that has pods: how its runners are is asked that often.
@@ -180,6 +181,11 @@ fn forget(facts: &Facts, decision: &mut Decision) {
     };
     let gone = facts.revisions.iter().filter(|revision| !kept(revision.number));
     decision.forget = gone.map(|revision| (revision.name.clone(), revision.uid.clone())).collect();
+}
+
+/// How long ago; nothing for what is to come.
+fn age(now: Timestamp, since: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 #[cfg(test)]

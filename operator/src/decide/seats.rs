@@ -7,7 +7,7 @@ use millrace_crds::Restart;
 use millrace_crds::contract::FailureClass;
 use millrace_crds::spec::{ReservedPod, StreamingJobStatus};
 
-use super::{Decision, Delete, Tell, failures, is_exhausted};
+use super::{Decision, Delete, Tell, age, failures, is_exhausted};
 use crate::facts::{Facts, PodFacts};
 use crate::failure;
 use crate::status::timestamp;
@@ -22,7 +22,7 @@ const RELEASE: Duration = Duration::from_secs(30);
 
 /// What becomes of a pod in its seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+enum Fate {
     /// It stays.
     Keep,
     /// It is going, or over: it holds no seat.
@@ -37,7 +37,7 @@ pub enum Fate {
 }
 
 /// Judges a pod in its seat.
-pub fn fate(pod: &PodFacts, now: Timestamp, retries: u32, policy: &Restart) -> Fate {
+fn fate(pod: &PodFacts, now: Timestamp, retries: u32, policy: &Restart) -> Fate {
     if !pod.is_live() {
         return Fate::Gone;
     }
@@ -277,11 +277,6 @@ pub fn is_ready(facts: &Facts, revision: i64) -> bool {
 fn after(now: Timestamp, since: Timestamp, time: Duration, why: &'static str) -> Leaving {
     let passed = age(now, since);
     if passed >= time { Leaving::Now(why) } else { Leaving::In(time - passed) }
-}
-
-/// How long ago; nothing for what is to come.
-fn age(now: Timestamp, since: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {
