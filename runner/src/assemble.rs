@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millrace_crds::contract::{FailureClass, RunnerSettings, kafka_group};
 use millrace_crds::{
-    Compression, Job, Location, OnError, ParquetSink as ParquetSettings, Sink as SinkSpec, TriggerKind,
+    Compression, Job, Location, OnError, ParquetSink as ParquetSettings, SincePolicy, Sink as SinkSpec, TriggerKind,
 };
 use millrace_joblog::decide::{Permission, Start};
 use millrace_joblog::record::Home;
@@ -15,13 +15,14 @@ use millrace_joblog::store::{FaultKind as LogFault, LocalStore, LogStore, Object
 use millrace_joblog::{JobLog, Limits};
 use tokio::sync::watch;
 
-use crate::commit::{Committer, Committing, Identity, log_failure};
+use crate::commit::{Beginning, Committer, Committing, Identity, log_failure};
 use crate::control::Control;
 use crate::decode::{self, Needed, dead_letter};
 use crate::env::{Env, LogClock};
 use crate::failure::Failure;
 use crate::ids::{Incarnation, JobUid, Ordinal, OutputName, Revision};
 use crate::intake::{Intake, Intakes};
+use crate::logtool::start_from::wanted_start;
 use crate::output::{OutputSlot, Target, dead_letter_output};
 use crate::pipeline::{Closing, Pipeline};
 use crate::plan::{PlanOptions, SourceTable};
@@ -57,6 +58,13 @@ pub struct Seating {
     pub accept_moved_outputs: bool,
     /// Folder of the secrets.
     pub secrets_dir: PathBuf,
+}
+
+impl Seating {
+    /// The revision that the runner runs.
+    pub fn revision(&self, job: &Job) -> Revision {
+        Revision(self.revision.clone().unwrap_or_else(|| job.revision.clone()))
+    }
 }
 
 /// What a runner is told while it runs.
@@ -157,11 +165,12 @@ pub async fn assemble(
         (false, true) => Permission::Fork,
         (false, false) => Permission::None,
     };
+    let revision = seating.revision(job);
     let identity = Identity {
         incarnation,
         ordinal: Ordinal(seating.ordinal),
         pod: seating.pod,
-        revision: Revision(seating.revision.clone().unwrap_or_else(|| job.revision.clone())),
+        revision: revision.clone(),
         start: Start {
             home: Home { place: seating.home.clone(), kubernetes_uid: job.uid.clone() },
             location: checkpoint.shown,
@@ -170,6 +179,7 @@ pub async fn assemble(
         },
         outputs: moved,
         accept_moved_outputs: seating.accept_moved_outputs,
+        begins: beginning(job, &revision),
     };
     let bounded = job.trigger.kind == TriggerKind::AvailableNow;
     let closing = Closing {
@@ -196,6 +206,14 @@ pub async fn assemble(
         settings,
         stop,
     })
+}
+
+/// The savepoint that the job's spec begins at, if it names one.
+fn beginning(job: &Job, revision: &Revision) -> Option<Beginning> {
+    let start = wanted_start(job, revision, None)?.start;
+    let outputs = job.start_from.iter().flat_map(|start| &start.outputs);
+    let moved = outputs.filter(|(_, policy)| **policy == SincePolicy::NewPath);
+    Some(Beginning { start, new_paths: moved.map(|(output, _)| OutputName(output.clone())).collect() })
 }
 
 fn files(stores: &Stores, name: &str, settings: ParquetSettings) -> Result<Target, Failure> {

@@ -55,6 +55,8 @@ pub enum Ended {
     Stopped,
     /// Another incarnation has taken its ordinal over for good; says which.
     Superseded(String),
+    /// The job has to go back to the savepoint at which this runner's revision begins; then it runs again.
+    StartDue,
 }
 
 /// A runner's stages, put together.
@@ -156,6 +158,7 @@ impl Pipeline {
                     self.hub.phase(Phase::Completed);
                     return Ok(Ended::Completed);
                 }
+                Verdict::StartDue => return Ok(Ended::StartDue),
                 Verdict::StartOver => {
                     verdict = self.join(&mut turn).await?;
                     continue;

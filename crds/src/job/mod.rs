@@ -10,7 +10,7 @@ mod source;
 mod storage;
 mod types;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(crate) use location::Overlap;
@@ -47,8 +47,8 @@ pub struct Job {
     pub checkpoint: Location,
     /// How object stores are reached.
     pub storage: Storage,
-    /// The savepoint a first start begins from.
-    pub start_from: Option<String>,
+    /// The savepoint that this spec begins at.
+    pub start_from: Option<StartFrom>,
     /// How many runners divide the work; 0 is suspended.
     pub parallelism: u32,
     /// Whether the job is to be stopped, keeping its checkpoint.
@@ -115,6 +115,28 @@ pub enum TriggerKind {
     Interval(Duration),
     /// Read to the end offsets seen at the start, commit, and exit: a bounded job.
     AvailableNow,
+}
+
+/// The savepoint at which a spec begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartFrom {
+    /// Its name.
+    pub savepoint: String,
+    /// Another number goes there once more.
+    pub nonce: Option<i64>,
+    /// What becomes of the rows that each output got since.
+    pub outputs: BTreeMap<String, SincePolicy>,
+}
+
+/// What becomes of rows that will be written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SincePolicy {
+    /// Their files are deleted.
+    Retract,
+    /// They stay, and the output goes on elsewhere.
+    NewPath,
+    /// They stay, and will be there twice.
+    Duplicate,
 }
 
 /// How a failed runner is started again.

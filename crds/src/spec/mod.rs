@@ -81,7 +81,8 @@ pub struct StreamingJobSpec {
     /// How object stores are reached. Unset: workload identity in a cluster, the `AWS_*` variables on a laptop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageSpec>,
-    /// Where a job begins whose checkpoint is to be continued from an earlier point.
+    /// Goes back to a savepoint once, before the first epoch of the spec that says so; a later edit that keeps it takes
+    /// nothing back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_from: Option<StartFromSpec>,
     /// How many runners divide the work. 0 is the same as suspended.
@@ -166,6 +167,39 @@ pub struct CheckpointSpec {
 pub struct StartFromSpec {
     /// Name of a savepoint in the job's own checkpoint.
     pub savepoint: ShortText,
+    /// Any number. Another one goes back to the same savepoint once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<i64>,
+    /// What becomes of the rows that each output got since the savepoint. An output that got some and is not named here is an
+    /// error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub outputs: Vec<StartFromOutputSpec>,
+}
+
+/// What becomes of the rows that one output got since a savepoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartFromOutputSpec {
+    /// The output; the dead letters of a source are the output `<source>.deadLetter`.
+    pub name: ShortText,
+    /// `retract` deletes exactly the files that the job published since, `newPath` keeps them (the output must have another
+    /// path in this spec), `duplicate` keeps them and writes the same rows once more.
+    pub policy: SincePolicySpec,
+}
+
+/// What becomes of rows that will be written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::spec::without_description)]
+pub enum SincePolicySpec {
+    /// Their files are deleted.
+    Retract,
+    /// They stay, and the output goes on elsewhere.
+    NewPath,
+    /// They stay, and will be there twice.
+    Duplicate,
 }
 
 /// How a failed runner is started again.

@@ -12,6 +12,7 @@ mod properties;
 mod revision;
 mod shape;
 mod source;
+mod start_from;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -116,6 +117,7 @@ fn job(metadata: &Metadata<'_>, spec: &StreamingJobSpec, errors: &mut Errors) ->
     let storage = storage::storage(spec.storage.as_ref(), &at.field("storage"), errors);
     let restart = restart(spec.restart.as_ref(), &at.field("restart"), errors);
     let progress_deadline = progress_deadline(spec.progress_deadline.as_ref(), trigger, &at, errors);
+    let start_from = start_from::start_from(spec.start_from.as_ref(), &at.field("startFrom"), errors);
     if spec.sources.is_empty() {
         errors.add(&at.field("sources"), None, "no source", "add at least one");
     }
@@ -136,7 +138,7 @@ fn job(metadata: &Metadata<'_>, spec: &StreamingJobSpec, errors: &mut Errors) ->
         trigger: trigger?,
         checkpoint: checkpoint?,
         storage: storage?,
-        start_from: spec.start_from.as_ref().map(|start| start.savepoint.to_string()),
+        start_from: start_from?,
         parallelism: spec.parallelism,
         suspend: spec.suspend.unwrap_or(false),
         restart: restart?,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use millrace_crds::Job;
 use millrace_crds::contract::{ExitCode, FailureClass, Phase, RunnerSettings};
+use millrace_joblog::decide::WantedStart;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -19,6 +21,7 @@ use crate::env::{Backoff, Env};
 use crate::failpoint::AbortAt;
 use crate::failure::Failure;
 use crate::ids::{Incarnation, Revision};
+use crate::logtool::start_from;
 use crate::pipeline::Ended;
 use crate::progress::ProgressHub;
 use crate::telemetry::{http, logging};
@@ -103,8 +106,8 @@ pub fn main(args: RunArgs) -> Result<ProcessExit, Failure> {
     match outcome {
         Ok(Ended::Completed) => Ok(ExitCode::Completed.into()),
         Ok(Ended::Stopped) => Ok(ExitCode::Stopped.into()),
-        // Only in a cluster, after SIGTERM.
-        Ok(Ended::Superseded(_)) => Ok(ExitCode::Stopped.into()),
+        // Only in a cluster, after SIGTERM; and the latter never.
+        Ok(Ended::Superseded(_) | Ended::StartDue) => Ok(ExitCode::Stopped.into()),
         Err(failure) => Err(failure),
     }
 }
@@ -138,14 +141,6 @@ async fn run(
         return Err(Failure::user(format!(
             "--ordinal {} has no place among {parallelism} runners; they count from 0",
             args.ordinal
-        )));
-    }
-    if let Some(savepoint) = &job.start_from {
-        return Err(Failure::user(format!(
-            "spec.startFrom is not carried out by a runner, because it cannot say what becomes of the rows that the outputs \
-             got since savepoint '{savepoint}': run `millrace log rewind {} --to-savepoint {savepoint} --output NAME=retract` \
-             and remove startFrom",
-            args.manifest.display()
         )));
     }
     let stop = stop_signal()?;
@@ -191,8 +186,23 @@ async fn run(
             let mut stopped = stop.clone();
             let (hub, told) =
                 (Arc::clone(&hub), Told { control: control.clone(), settings: settings.clone(), stop: stop.clone() });
-            match assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, told).await {
-                Ok(pipeline) => return pipeline.run().await,
+            let ended = async {
+                check_start(&job, &seating, &told.control, &env).await?;
+                let pipeline = assemble(&job, env.clone(), Arc::clone(&hub), incarnation, &seating, told).await?;
+                // A pipeline waits by itself for what is away.
+                Ok(pipeline.run().await)
+            };
+            let ended = match ended.await {
+                Ok(Ok(Ended::StartDue)) => {
+                    hub.turned();
+                    go_back(&job, &seating, &control, &env).await
+                }
+                Ok(ended) => return ended,
+                Err(failure) => Err(failure),
+            };
+            match ended {
+                Ok(()) => {}
+                Err(_) if *stopped.borrow() => return Ok(Ended::Stopped),
                 Err(failure) if failure.is_external() => {
                     hub.degraded(&failure, env.clock.now_millis());
                     tokio::select! {
@@ -224,6 +234,35 @@ async fn run(
         Ok(Ended::Superseded(by)) => Err(Failure::new(FailureClass::User, "Superseded", by)),
         other => other,
     }
+}
+
+/// Checks the savepoint that the job's spec begins at, if the job has still to go there.
+async fn check_start(
+    job: &Job,
+    seating: &Seating,
+    control: &watch::Receiver<Control>,
+    env: &Env,
+) -> Result<(), Failure> {
+    match start(job, seating, control) {
+        Some(start) => start_from::check(job, start, &seating.secrets_dir, env.clone()).await,
+        None => Ok(()),
+    }
+}
+
+/// Brings the job back to it.
+async fn go_back(job: &Job, seating: &Seating, control: &watch::Receiver<Control>, env: &Env) -> Result<(), Failure> {
+    match start(job, seating, control) {
+        Some(start) => start_from::carry_out(job, start, &seating.secrets_dir, env.clone()).await,
+        None => Ok(()),
+    }
+}
+
+/// The start that the job's spec asks for, as far as this runner was told.
+fn start(job: &Job, seating: &Seating, control: &watch::Receiver<Control>) -> Option<WantedStart> {
+    let revision = seating.revision(job);
+    let wanted = control.borrow();
+    let generation = wanted.generation.filter(|_| wanted.revision == revision);
+    start_from::wanted_start(job, &revision, generation)
 }
 
 /// Applies the settings that are not the pipeline's, as they change.

@@ -33,7 +33,9 @@ impl Termination {
     pub(super) fn ended(&self, outcome: &Result<Ended, Failure>) {
         let (completed, class, reason, message) = match outcome {
             Ok(Ended::Completed) => (true, None, "Completed", "everything was read, committed and published"),
-            Ok(Ended::Stopped) => (false, None, "Stopped", "stopped by a signal; what was read is committed"),
+            Ok(Ended::Stopped | Ended::StartDue) => {
+                (false, None, "Stopped", "stopped by a signal; what was read is committed")
+            }
             Ok(Ended::Superseded(by)) => (false, None, "Superseded", by.as_str()),
             Err(failure) => (false, Some(failure.class), failure.reason, failure.message.as_str()),
         };

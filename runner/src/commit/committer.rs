@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_joblog::decide::{self, CommitDecision, CompleteDecision, NoteDecision, Start};
 use millrace_joblog::log::Compose;
-use millrace_joblog::record::{Commit, Counters, Intents, Note, ParquetFile};
+use millrace_joblog::record::{Commit, Counters, Intents, Note, ParquetFile, StartFrom};
 use millrace_joblog::{CaughtUp, Fold, JobLog};
 use tokio::time::{Instant, sleep};
 
@@ -46,6 +46,17 @@ pub struct Identity {
     pub outputs: BTreeMap<OutputName, String>,
     /// Whether outputs may move.
     pub accept_moved_outputs: bool,
+    /// The savepoint that its spec begins at.
+    pub begins: Option<Beginning>,
+}
+
+/// The savepoint at which a revision begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// The point and the revision.
+    pub start: StartFrom,
+    /// The outputs that go on under another path from there.
+    pub new_paths: BTreeSet<OutputName>,
 }
 
 /// Turns closed epochs into records, and records into tables.

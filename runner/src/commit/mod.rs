@@ -16,7 +16,7 @@ mod seat;
 use tokio::task::JoinHandle;
 
 pub use append::log_failure;
-pub use committer::{Committer, Identity};
+pub use committer::{Beginning, Committer, Identity};
 pub use place::Place;
 pub use savepoint::check_savepoint_name;
 pub use seat::Duties;
@@ -35,6 +35,9 @@ pub enum Verdict {
     Superseded(String),
     /// The bounded read is done.
     Completed,
+    /// The job has to go back to the savepoint at which this process's revision begins, and it is this process that sees
+    /// to it.
+    StartDue,
 }
 
 /// The committer, at rest or at work.

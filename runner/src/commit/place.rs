@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use millrace_joblog::decide::{self, Begin, ClaimDecision, WantedTerm};
+use millrace_joblog::decide::{self, Begin, ClaimDecision, WantedStart, WantedTerm};
 use millrace_joblog::{Parallelism, owner};
 
 use super::seat::{refuse, refused_home};
-use super::{Committer, Identity, Verdict};
+use super::{Beginning, Committer, Identity, Verdict};
 use crate::control::Control;
 use crate::failure::Failure;
-use crate::ids::Task;
+use crate::ids::{Ordinal, Task};
 use crate::source::Discovered;
 
 /// What the log's term gives a runner.
@@ -48,6 +48,20 @@ impl Committer {
         }
     }
 
+    /// Whether the job has still to go back to the savepoint at which this process's revision begins.
+    pub fn is_start_due(&self, wanted: &Control) -> bool {
+        let Some(Beginning { start, .. }) = &self.identity.begins else { return false };
+        // One that was not told of its term yet is told of a later one than the log's.
+        let generation = wanted.generation.filter(|_| wanted.revision == self.identity.revision);
+        decide::is_start_due(self.fold(), &WantedStart { start: start.clone(), generation })
+    }
+
+    /// Whether that is this process's to see to: its revision is wanted, and it is the first runner.
+    pub fn is_start_ours(&self, wanted: &Control) -> bool {
+        let first = self.identity.ordinal == Ordinal(0);
+        first && wanted.revision == self.identity.revision && self.is_start_due(wanted)
+    }
+
     /// Whether the log would let this process in, as far as it tells before it does: it is the job's home, its outputs go
     /// where they went, nobody has its place for good. So a process that waits for its revision's term, or has no task,
     /// is found valid or not like any other. Writes nothing; to be asked until the process has taken its place.
@@ -58,11 +72,16 @@ impl Committer {
         if self.begun {
             return Ok(Verdict::Fine);
         }
+        let mut outputs = self.identity.outputs.clone();
+        if self.is_start_due(wanted) {
+            // These are left behind by the rewind that is to come.
+            outputs.retain(|output, _| !self.identity.begins.iter().any(|begins| begins.new_paths.contains(output)));
+        }
         let term = WantedTerm {
             generation: wanted.generation,
             revision: self.identity.revision.clone(),
             parallelism: Parallelism::new(wanted.parallelism).unwrap_or(Parallelism::ONE),
-            outputs: self.identity.outputs.clone(),
+            outputs,
             accept_moved_outputs: self.identity.accept_moved_outputs,
         };
         let request = self.claim_request(discovered, BTreeMap::new(), false);

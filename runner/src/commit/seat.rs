@@ -286,7 +286,8 @@ impl Committer {
         !placed && self.fold().plan().is_some_and(|plan| plan.complete.is_some())
     }
 
-    /// The term to ask for. `None` if that is for others to do and this process has nothing to work in.
+    /// The term to ask for. `None` if that is for others to do and this process has nothing to work in, or if the job goes
+    /// back to a savepoint first.
     fn wanted_term(&self, wanted: &Control) -> Result<Option<WantedTerm>, Failure> {
         if wanted.revision != self.identity.revision {
             // Another revision's runners ask for its term; this one works in the log's as long as it may. A term of another
@@ -301,6 +302,9 @@ impl Committer {
                 outputs: self.identity.outputs.clone(),
                 accept_moved_outputs: self.identity.accept_moved_outputs,
             }));
+        }
+        if self.is_start_due(wanted) {
+            return Ok(None);
         }
         let parallelism = Parallelism::new(wanted.parallelism)
             .ok_or_else(|| Failure::user("parallelism 0 has no term: suspend the job instead"))?;

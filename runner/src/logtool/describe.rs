@@ -89,7 +89,8 @@ fn what(body: &Body) -> String {
                 RewindPolicy::NewPath => format!("{output} goes on elsewhere"),
                 RewindPolicy::Duplicate => format!("{output} keeps its rows"),
             });
-            join([target, list(moved), list(policies)])
+            let start = rewind.start.iter().map(|start| format!("where revision {} begins", start.revision));
+            join([target, list(start), list(moved), list(policies)])
         }
         Body::Retracted(retracted) => {
             list(retracted.notes.iter().map(|note| format!("{} of rewind {}", note.output, note.seq)))

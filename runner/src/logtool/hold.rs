@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_crds::contract::FailureClass;
 use millrace_joblog::decide::{HoldDecision, ReleaseDecision, hold, release};
 use millrace_joblog::fold::HoldState;
 use millrace_joblog::log::Compose;
@@ -10,6 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Reply, Session};
 use crate::failure::Failure;
 
+/// The reason of a failure that another command's hold is.
+pub const HELD: &str = "LogHeld";
 /// How long a command that failed tries to let the log go.
 const LETTING_GO: Duration = Duration::from_secs(20);
 
@@ -24,8 +27,21 @@ impl Session {
         reason: &str,
         work: impl AsyncFnOnce(&mut Session) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.while_held_over(reason, |_| false, work).await
+    }
+
+    /// As [`Session::while_held`], also if another command holds the log whose hold is `over`.
+    ///
+    /// # Errors
+    /// As [`Session::while_held`].
+    pub(super) async fn while_held_over<T>(
+        &mut self,
+        reason: &str,
+        over: impl Fn(&HoldState) -> bool,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         self.own()?;
-        self.hold(reason).await?;
+        self.hold_over(reason, over).await?;
         let outcome = tokio::select! {
             outcome = work(self) => outcome,
             failure = interrupted() => Err(failure),
@@ -104,17 +120,20 @@ impl Session {
 
 /// The hold that a command counted on is gone: somebody released it.
 pub(super) fn hold_lost() -> Failure {
-    Failure::user(
+    Failure::new(
+        FailureClass::User,
+        HELD,
         "the hold on the job log was released by another command; nothing more was changed; run this one again",
     )
 }
 
 fn held_by(hold: &HoldState) -> Failure {
-    Failure::user(format!(
+    let message = format!(
         "the job log is held by {} since record {} ({}): wait for that command, or, if it is dead, free the log with \
          `millrace log release`",
         hold.incarnation, hold.since, hold.reason
-    ))
+    );
+    Failure::new(FailureClass::User, HELD, message)
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use millrace_crds::{OnError, Sink as SinkSpec};
-use millrace_joblog::decide::{Policy, RewindDecision, RewindRequest, rewind};
+use millrace_joblog::decide::{Policy, RewindDecision, RewindRequest, WantedStart, rewind};
+use millrace_joblog::fold::HoldState;
 use millrace_joblog::history::{Past, since};
 use millrace_joblog::limits::MAX_SLOT_BYTES;
 use millrace_joblog::log::Compose;
@@ -47,6 +48,8 @@ pub struct Wanted {
     pub policies: BTreeMap<OutputName, Policy>,
     /// The outputs whose rows may be there twice afterwards: the user typed their names.
     pub duplicates: BTreeSet<OutputName>,
+    /// The start that a spec asks for; `None` for a command.
+    pub start: Option<WantedStart>,
 }
 
 /// What a rewind does.
@@ -93,10 +96,23 @@ impl Session {
     /// # Errors
     /// As [`Session::preview`]; the store's. Whatever was done, running it again finishes it.
     pub async fn rewind(&mut self, wanted: &Wanted, reason: &str) -> Result<Rewound, Failure> {
+        self.rewind_over(wanted, reason, |_| false).await
+    }
+
+    /// As [`Session::rewind`], also if another command holds the log whose hold is `over`.
+    ///
+    /// # Errors
+    /// As [`Session::rewind`].
+    pub(super) async fn rewind_over(
+        &mut self,
+        wanted: &Wanted,
+        reason: &str,
+        over: impl Fn(&HoldState) -> bool,
+    ) -> Result<Rewound, Failure> {
         let target = self.resolve(&wanted.target).await?;
         // A time stands for one record, whatever is written while the log is being held.
         let wanted = &Wanted { target: fixed(&target), ..wanted.clone() };
-        self.while_held(reason, async |session| session.rewind_held(wanted).await).await
+        self.while_held_over(reason, over, async |session| session.rewind_held(wanted).await).await
     }
 
     async fn rewind_held(&mut self, wanted: &Wanted) -> Result<Rewound, Failure> {
@@ -166,7 +182,7 @@ impl Session {
         // Below what is kept only a savepoint reaches; then nothing says which files came since.
         let records = if after < self.earliest() { Vec::new() } else { self.records(after, next).await? };
         let past = Past::read(self.fold(), &target, &records).map_err(|error| Failure::user(error.to_string()))?;
-        Ok(RewindRequest { target, past, policies: wanted.policies.clone() })
+        Ok(RewindRequest { target, past, policies: wanted.policies.clone(), start: wanted.start.clone() })
     }
 
     /// What the request does, if every output has a policy that can be followed.
@@ -204,10 +220,14 @@ impl Session {
             }
         }
         if !without.is_empty() {
+            let how = match wanted.start {
+                None => "--output NAME=POLICY",
+                Some(_) => "startFrom.outputs: [{name: NAME, policy: POLICY}]",
+            };
             return Err(Failure::user(format!(
-                "outputs got rows since that point: {}. Say what becomes of them, with --output NAME=retract (delete exactly \
-                 those files), NAME=newPath (the output goes on under another path, already in the manifest) or \
-                 NAME=duplicate",
+                "outputs got rows since that point: {}. Say what becomes of them, with {how}, where the policy is retract \
+                 (delete exactly those files), newPath (the output goes on under another path, already in the manifest) or \
+                 duplicate",
                 without.join("; ")
             )));
         }
@@ -269,7 +289,7 @@ impl Session {
             return Ok(());
         }
         Err(Failure::user(format!(
-            "--output {output}=newPath: the manifest still has the old path {was}; write the new one into it first, and \
+            "output {output}, newPath: the manifest still has the old path {was}; write the new one into it first, and \
              replace the runners with it afterwards (those with the old one wait)"
         )))
     }
@@ -277,6 +297,7 @@ impl Session {
     fn refused(&self, declined: RewindDecision) -> Failure {
         match declined {
             RewindDecision::NotHeld => hold_lost(),
+            RewindDecision::NotDue => Failure::user("the log has a later revision, or went there already"),
             RewindDecision::Gone { earliest } => Failure::user(format!(
                 "the records from there on are deleted: the earliest point kept is {earliest}, or a savepoint"
             )),

@@ -5,6 +5,7 @@
 mod destroying;
 mod lake;
 mod skipping;
+mod starting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -37,7 +38,7 @@ use crate::source::Discovered;
 use crate::storage::Stores;
 
 fn back_to(target: Point, policy: Policy) -> Wanted {
-    Wanted { target, policies: [(output(), policy)].into(), duplicates: BTreeSet::new() }
+    Wanted { target, policies: [(output(), policy)].into(), duplicates: BTreeSet::new(), start: None }
 }
 
 fn numbers(to: i64) -> Vec<i64> {
@@ -102,7 +103,8 @@ async fn a_rewind_needs_to_know_what_becomes_of_each_output() {
     runner.commit(5).await;
     let mut command = lake.command().await;
     let next = command.fold().next();
-    let none = Wanted { target: Point::Record(start), policies: BTreeMap::new(), duplicates: BTreeSet::new() };
+    let none =
+        Wanted { target: Point::Record(start), policies: BTreeMap::new(), duplicates: BTreeSet::new(), start: None };
     says(command.preview(&none).await, &["'numbers_out' 1 file(s)", "retract", "newPath", "duplicate"]);
     let duplicate = back_to(Point::Record(start), Policy::Duplicate);
     says(command.preview(&duplicate).await, &["--yes-duplicate numbers_out"]);
@@ -181,7 +183,7 @@ async fn decide_and_die(lake: &Lake, start: Seq) {
     let records = died.records(start.next(), next).await.unwrap();
     let target = RewindTarget::Seq(start);
     let past = Past::read(died.fold(), &target, &records).unwrap();
-    let request = decide::RewindRequest { target, past, policies: [(output(), Policy::Retract)].into() };
+    let request = decide::RewindRequest { target, past, policies: [(output(), Policy::Retract)].into(), start: None };
     let decided = died
         .append(|view| match decide::rewind(view, &request) {
             decide::RewindDecision::Propose(proposal) => Compose::Propose(proposal),
@@ -271,6 +273,7 @@ async fn a_runner_finishes_the_rewind_of_a_command_that_died() {
         },
         outputs: [(output(), url.clone())].into(),
         accept_moved_outputs: false,
+        begins: None,
     };
     let schema = Arc::new(arrow::datatypes::Schema::empty());
     let target = Target::Files { sink: Arc::new(sink), url };

@@ -75,6 +75,9 @@ impl Pipeline {
             Verdict::Fine => {}
             other => return Ok(other),
         }
+        if self.committing.idle()?.is_start_ours(&wanted) {
+            return Ok(Verdict::StartDue);
+        }
         let duties = self.committing.idle()?.duties(&turn.discovered, &wanted);
         if duties.release {
             // What was read of them so far is committed with the release. An epoch is named after a claim, and this may

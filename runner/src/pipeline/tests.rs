@@ -123,6 +123,7 @@ impl World {
             },
             outputs: BTreeMap::from([(OutputName(OUTPUT.to_owned()), seat.url.to_owned())]),
             accept_moved_outputs: false,
+            begins: None,
         };
         let committer = Committer::new(env.clone(), Arc::clone(&hub), log, identity, Arc::clone(&outputs));
         let (control, followed) = watch::channel(wanted);

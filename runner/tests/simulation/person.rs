@@ -238,7 +238,7 @@ impl World {
     }
 
     fn rewind(&mut self, target: Target) -> Wish {
-        let mut wanted = Wanted { target, policies: BTreeMap::new(), duplicates: BTreeSet::new() };
+        let mut wanted = Wanted { target, policies: BTreeMap::new(), duplicates: BTreeSet::new(), start: None };
         for output in self.setting.urls().into_keys().map(OutputName) {
             if self.chance.one_in(3) {
                 wanted.duplicates.insert(output.clone());

@@ -63,6 +63,7 @@ impl World {
                 watch.count("completed");
                 self.done.insert(seat.ordinal);
             }
+            Outcome::Ran(Ok(Ended::StartDue)) => watch.violation(format!("{name} has no savepoint to begin at")),
             Outcome::Ran(Ok(Ended::Stopped)) => {
                 watch.count("stopped");
                 if process.stopped_at.is_none() {

@@ -265,6 +265,7 @@ impl Parts {
             },
             outputs: urls.iter().map(|(name, url)| (OutputName(name.clone()), url.clone())).collect(),
             accept_moved_outputs: false,
+            begins: None,
         };
         let outputs = Arc::new(outputs);
         let committer = Committer::new(self.env.clone(), Arc::clone(&hub), log, identity, Arc::clone(&outputs));

@@ -190,6 +190,46 @@ fn a_replay_into_the_same_tables_loses_and_doubles_nothing_stopped_and_running()
 }
 
 #[test]
+fn a_spec_that_begins_at_a_savepoint_goes_back_to_it_once() {
+    let mut world = World::new("started");
+    world.produce(0, 2_000);
+    let runner = world.launch().start().unwrap();
+    world.settled(2_000);
+    world.done("savepoint", &["before-fix"]);
+    world.produce(2_000, 4_000);
+    world.settled(4_000);
+
+    let before = world.manifest.clone();
+    world.manifest =
+        format!("{before}  startFrom: {{savepoint: before-fix}}\n").replace("amount,", "amount + 1 AS amount,");
+    let (status, printed) = world.launch().finish(SOON).unwrap();
+    assert_eq!(status.code(), Some(64), "{printed}");
+    assert!(printed.contains("spec.startFrom") && printed.contains("'commandes'"), "{printed}");
+    world.exact_but(0);
+
+    let outputs = "outputs: [{name: commandes, policy: retract}, {name: customers, policy: retract}]";
+    world.manifest = world.manifest.replace("before-fix}", &format!("before-fix, {outputs}}}"));
+    let fixed = world.launch().start().unwrap();
+    wait::until("the rewind", SOON, || {
+        Ok(world.log("ls", &["--from", "0"]).1.contains("rewind+release").then_some(()))
+    })
+    .unwrap();
+    world.settled(4_000);
+    world.exact_but(0);
+    drop(runner);
+    world.produce(4_000, 5_000);
+    world.settled(5_000);
+    stop(fixed);
+    let again = world.launch().start().unwrap();
+    world.produce(5_000, 5_500);
+    world.settled(5_500);
+    stop(again);
+    world.exact_but(0);
+    let listed = world.done("ls", &["--from", "0"]);
+    assert_eq!(listed.matches("rewind+release").count(), 1, "{listed}");
+}
+
+#[test]
 fn edited_offsets_are_skipped_and_a_destroyed_job_leaves_its_tables_only() {
     let world = World::new("edited");
     world.produce(0, 900);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::{Proposal, View};
+use crate::decide::{Proposal, View, WantedStart, is_start_due};
 use crate::fold::HoldState;
 use crate::history::Past;
 use crate::ids::{Offset, OutputName, Partition, Seq};
@@ -77,6 +77,8 @@ pub struct RewindRequest {
     pub past: Past,
     /// A policy for each output that got rows since.
     pub policies: BTreeMap<OutputName, Policy>,
+    /// The start that it is made for; `None` for a command's rewind.
+    pub start: Option<WantedStart>,
 }
 
 /// Whether a job can be rewound.
@@ -86,6 +88,8 @@ pub enum RewindDecision {
     Propose(Proposal),
     /// Hold the log first.
     NotHeld,
+    /// The start that it is made for is not due any more.
+    NotDue,
     /// Publish these first, and note them.
     Drain {
         /// Records and outputs.
@@ -131,6 +135,9 @@ pub enum RewindDecision {
 pub fn rewind(view: &View<'_>, request: &RewindRequest) -> RewindDecision {
     if !holds(view) {
         return RewindDecision::NotHeld;
+    }
+    if request.start.as_ref().is_some_and(|start| !is_start_due(view.fold, start)) {
+        return RewindDecision::NotDue;
     }
     let notes = undrained(view);
     if !notes.is_empty() && on(Safeguard::DrainFirst) {
@@ -188,7 +195,8 @@ pub fn rewind(view: &View<'_>, request: &RewindRequest) -> RewindDecision {
         Some((partition.clone(), Moved { from, to: to.clone() }))
     };
     let positions = request.past.positions.iter().filter_map(moved).collect();
-    let rewind = Rewind { target: request.target.clone(), positions, outputs };
+    let start = request.start.as_ref().map(|wanted| wanted.start.clone());
+    let rewind = Rewind { target: request.target.clone(), positions, outputs, start };
     RewindDecision::Propose(propose_and_release(view, Body::Rewind(rewind)))
 }
 

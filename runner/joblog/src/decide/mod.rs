@@ -11,6 +11,7 @@ mod hold;
 mod note;
 mod savepoint;
 mod start;
+mod start_from;
 mod term;
 
 pub use self::begin::{Begin, begin};
@@ -24,6 +25,7 @@ pub use self::hold::{
 pub use self::note::{NoteDecision, note};
 pub use self::savepoint::{SavepointDecision, delete_savepoint, savepoint};
 pub use self::start::{Permission, Start, StartDecision, StartRefusal, start};
+pub use self::start_from::{WantedStart, is_start_due};
 pub use self::term::{TermDecision, TermRefusal, WantedTerm, term};
 
 use std::fmt;
@@ -82,10 +84,12 @@ impl<'a> View<'a> {
         Some(Superseded { ordinal, rank, by: standing.map(|standing| (standing.incarnation, standing.rank)) })
     }
 
-    /// The term, if this process may work in it: it runs the term's revision, and no rewind sent an output elsewhere since.
+    /// The term, if this process may work in it: it runs the term's revision, and no rewind sent an output elsewhere since
+    /// or was made for another revision.
     pub fn term_of(&self, revision: &Revision) -> Option<&'a TermState> {
         let fits = |term: &&TermState| term.revision == *revision || !on(Safeguard::CurrentTerm);
-        self.fold.term().filter(fits).filter(|_| self.fold.left_output().is_none())
+        let over = self.fold.left_output().is_some() || self.fold.awaited_revision().is_some();
+        self.fold.term().filter(fits).filter(|_| !over)
     }
 
     pub(crate) fn generation(&self) -> Option<Generation> {

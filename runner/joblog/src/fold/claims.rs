@@ -49,6 +49,9 @@ impl Fold {
         if let Some(path) = self.left_output().and_then(|output| self.outputs.get(output)) {
             return Err(Breach::ForeignOutput { path: path.clone() });
         }
+        if let Some(awaited) = self.awaited_revision() {
+            return Err(Breach::StaleRevision { found: claim.revision.clone(), current: awaited.clone() });
+        }
         if !parallelism.includes(claim.ordinal) {
             return Err(Breach::NoSuchOrdinal { ordinal: claim.ordinal });
         }

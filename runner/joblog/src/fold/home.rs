@@ -75,6 +75,7 @@ impl Fold {
             self.pending.clear();
             self.retractions.clear();
             self.published.clear();
+            self.started_from = None;
             self.foreign_outputs.extend(std::mem::take(&mut self.outputs).into_values());
         }
         self.home =

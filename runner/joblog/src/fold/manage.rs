@@ -9,7 +9,7 @@ use crate::ids::{Incarnation, OutputName, Partition, Seq};
 use crate::limits::MAX_SAVEPOINTS;
 use crate::record::{
     Edit, EditPolicy, Entry, Hold, Moved, Note, Position, PublishedFile, Rewind, RewindPolicy, RewindTarget, Savepoint,
-    SavepointAction, StateRef, Truncate, Writer,
+    SavepointAction, StartFrom, StateRef, Truncate, Writer,
 };
 use crate::safeguard::{Safeguard, on};
 use crate::task::Task;
@@ -46,6 +46,16 @@ pub struct Retraction {
     pub by: Incarnation,
     /// The files.
     pub files: Vec<PublishedFile>,
+}
+
+/// A start from a savepoint that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartedFrom {
+    /// Which, and for which revision.
+    pub start: StartFrom,
+    /// The slot of the rewind.
+    pub since: Seq,
 }
 
 impl Fold {
@@ -112,6 +122,13 @@ impl Fold {
             if let RewindPolicy::NewPath = policy {
                 self.leave(output);
             }
+        }
+        if let Some(start) = &rewind.start {
+            let asked = RewindTarget::Savepoint(start.point.savepoint.clone());
+            if rewind.target != asked {
+                return Err(Breach::RewindTarget);
+            }
+            self.started_from = Some(StartedFrom { start: start.clone(), since: seq });
         }
         // Ends and completion of a bounded read speak of the way that was just undone.
         self.plan = None;

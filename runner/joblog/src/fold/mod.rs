@@ -21,7 +21,7 @@ pub(crate) use self::claims::rank_suffices;
 pub use self::claims::{Owner, Standing};
 pub use self::commit::PartitionState;
 pub use self::home::{HomeState, TermState};
-pub use self::manage::{HoldState, Retraction, SavepointState};
+pub use self::manage::{HoldState, Retraction, SavepointState, StartedFrom};
 pub use self::publish::Pending;
 pub use self::violation::{Breach, Violation};
 use crate::ids::{Ordinal, OutputName, Partition, Seq};
@@ -71,6 +71,9 @@ pub struct Fold {
     outputs: BTreeMap<OutputName, String>,
     /// Where this job never writes: outputs of jobs that it was forked from, and paths that a rewind left behind.
     foreign_outputs: BTreeSet<String>,
+    /// The last start from a savepoint that a spec asked for and that was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_from: Option<StartedFrom>,
     /// The hash of the plan that decided last.
     plan_hash: Option<String>,
     /// What all epochs counted together.
@@ -100,6 +103,7 @@ impl Fold {
             collected_below: Seq::ZERO,
             outputs: BTreeMap::new(),
             foreign_outputs: BTreeSet::new(),
+            started_from: None,
             plan_hash: None,
             totals: Counters::default(),
         }

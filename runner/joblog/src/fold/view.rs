@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::{
     Fold, HoldState, HomeState, Owner, PartitionState, Pending, PlanState, Retraction, SavepointState, Standing,
-    TermState,
+    StartedFrom, TermState,
 };
-use crate::ids::{Attempt, Incarnation, Ordinal, OutputName, Partition, Seq};
+use crate::ids::{Attempt, Incarnation, Ordinal, OutputName, Partition, Revision, Seq};
 use crate::limits::Limits;
 use crate::record::{Counters, FormatError, Publishing, StateRef};
 use crate::staged::StagedName;
@@ -198,6 +198,19 @@ impl Fold {
     /// An output that a rewind sent to another path, while the term still has the old one: nobody works in such a term.
     pub fn left_output(&self) -> Option<&OutputName> {
         self.outputs.iter().find(|(_, path)| self.foreign_outputs.contains(*path)).map(|(output, _)| output)
+    }
+
+    /// The last start from a savepoint that a spec asked for and that was carried out.
+    pub fn started_from(&self) -> Option<&StartedFrom> {
+        self.started_from.as_ref()
+    }
+
+    /// The revision for which the job went back to a savepoint, while the term is still the one before: the rows from there
+    /// on are that revision's to read, and nobody works in such a term.
+    pub fn awaited_revision(&self) -> Option<&Revision> {
+        let started = self.started_from.as_ref()?;
+        let before = |term: &TermState| term.since < started.since && term.revision != started.start.revision;
+        self.term.as_ref().is_some_and(before).then_some(&started.start.revision)
     }
 
     /// The hash of the plan that decided last.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Offset, OutputName, Partition, Seq};
+use crate::ids::{Offset, OutputName, Partition, Revision, Seq};
 use crate::record::{EventTime, Note};
 
 /// Decided records were published.
@@ -71,6 +71,30 @@ pub struct Rewind {
     pub positions: BTreeMap<Partition, Moved>,
     /// What becomes of each output's rows from after that point.
     pub outputs: BTreeMap<OutputName, RewindPolicy>,
+    /// The revision that begins there, because its spec says so; absent for a command's rewind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartFrom>,
+}
+
+/// A revision whose spec says at which savepoint it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartFrom {
+    /// The point.
+    pub point: StartPoint,
+    /// The revision. Until there is a term of it, or of one that comes after it, nobody works.
+    pub revision: Revision,
+}
+
+/// Where a spec says that the job begins. The job goes there once, however many revisions say so.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartPoint {
+    /// The savepoint's name.
+    pub savepoint: String,
+    /// Another number lets the job go there once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<i64>,
 }
 
 /// The point that a rewind goes back to.

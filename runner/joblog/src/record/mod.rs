@@ -16,7 +16,7 @@ pub use self::commit::{
 };
 pub use self::manage::{
     Complete, Edit, EditPolicy, Hold, Moved, Plan, Position, Published, PublishedFile, Release, Retracted, Rewind,
-    RewindPolicy, RewindTarget, Savepoint, SavepointAction, Shift, SkipPublish, Truncate,
+    RewindPolicy, RewindTarget, Savepoint, SavepointAction, Shift, SkipPublish, StartFrom, StartPoint, Truncate,
 };
 use crate::ids::{
     Attempt, Generation, Incarnation, JobUid, Millis, Offset, Ordinal, OutputName, Partition, Rank, Revision, Seq,

@@ -128,7 +128,8 @@ fn nothing_was_added(slot: Slot) {
             Body::Complete(Complete {}) | Body::Release(Release {}) => {}
             Body::Hold(Hold { reason: _ }) => {}
             Body::Savepoint(Savepoint { name: _, action: SavepointAction::Create | SavepointAction::Delete }) => {}
-            Body::Rewind(Rewind { target, positions, outputs }) => {
+            Body::Rewind(Rewind { target, positions, outputs, start }) => {
+                for StartFrom { point: StartPoint { savepoint: _, nonce: _ }, revision: _ } in start.into_iter() {}
                 let (RewindTarget::Seq(_) | RewindTarget::Savepoint(_)) = target;
                 for Moved { from, to } in positions.into_values() {
                     for Position { offset: _, watermark: _, idle: _ } in [from, to] {}

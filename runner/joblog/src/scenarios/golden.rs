@@ -158,7 +158,9 @@ async fn commands(command: &mut Runner) {
     let records = command.log.records(Seq(0)).await.unwrap();
     let past = Past::read(command.log.fold(), &target, &records).unwrap();
     let policies = [(orders(), Policy::Retract), (screen(), Policy::Duplicate)].into();
-    let request = RewindRequest { target, past, policies };
+    let point = StartPoint { savepoint: "before-fix".into(), nonce: Some(7) };
+    let start = WantedStart { start: StartFrom { point, revision: Revision("fixed".into()) }, generation: None };
+    let request = RewindRequest { target, past, policies, start: Some(start) };
     let rewound = propose(command, |view| match rewind(view, &request) {
         RewindDecision::Propose(proposal) => Some(proposal),
         _ => None,

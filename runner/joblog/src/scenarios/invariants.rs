@@ -257,7 +257,8 @@ async fn records_of_a_bounded_read_and_of_commands_keep_their_rules() {
     let delete = Savepoint { name: "none".into(), action: SavepointAction::Delete };
     assert!(matches!(check(Body::Savepoint(delete)), Some(Breach::Savepoint { .. })));
     let hold = entry(&runner, Body::Hold(Hold { reason: "test".into() }));
-    let rewind = |positions| Rewind { target: RewindTarget::Seq(Seq(0)), positions, outputs: BTreeMap::new() };
+    let rewind =
+        |positions| Rewind { target: RewindTarget::Seq(Seq(0)), positions, outputs: BTreeMap::new(), start: None };
     let undrained = entry(&runner, Body::Rewind(rewind(BTreeMap::new())));
     assert!(matches!(breach(&fold, vec![hold.clone(), undrained]), Some(Breach::NotDrained { .. })));
     let policies: BTreeMap<_, _> = [(orders(), EditPolicy::Duplicate), (screen(), EditPolicy::Duplicate)].into();

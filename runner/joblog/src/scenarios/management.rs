@@ -24,11 +24,20 @@ async fn saved(command: &mut Runner, name: &str) -> Appended<SavepointDecision> 
 }
 
 async fn rewound(command: &mut Runner, target: RewindTarget, policy: Option<Policy>) -> Appended<RewindDecision> {
+    rewound_for(command, target, policy, None).await
+}
+
+async fn rewound_for(
+    command: &mut Runner,
+    target: RewindTarget,
+    policy: Option<Policy>,
+    start: Option<WantedStart>,
+) -> Appended<RewindDecision> {
     let after = since(command.log.fold(), &target).unwrap().next();
     let records = command.log.records(after).await.unwrap();
     let past = Past::read(command.log.fold(), &target, &records).unwrap();
     let policies = policy.map(|policy| (orders(), policy)).into_iter().collect();
-    let request = RewindRequest { target, past, policies };
+    let request = RewindRequest { target, past, policies, start };
     command
         .append(|view| match rewind(view, &request) {
             RewindDecision::Propose(proposal) => Err(proposal),
@@ -111,6 +120,53 @@ async fn a_rewind_drains_retracts_and_hands_the_job_back() {
     assert_eq!(fold_all(&memory).unwrap(), *runner.log.fold());
 }
 
+fn start(revision: &str, nonce: Option<i64>, generation: Option<u64>) -> WantedStart {
+    let point = StartPoint { savepoint: "before-fix".into(), nonce };
+    let start = StartFrom { point, revision: Revision(revision.into()) };
+    WantedStart { start, generation: generation.map(Generation) }
+}
+
+#[tokio::test]
+async fn a_revision_begins_at_its_savepoint_once_and_the_one_before_reads_no_further() {
+    let memory = MemoryStore::new();
+    let mut runner = Runner::begun(&memory, 1).await;
+    let (before, number) = (runner.revision.0.clone(), runner.log.fold().term().unwrap().generation.0);
+    runner.committed(0, 10).await;
+    won(saved(&mut runner, "before-fix").await);
+    runner.committed(0, 5).await;
+
+    let mut command = Runner::open(&memory, 2).await;
+    won(held(&mut command).await);
+    drain(&mut command).await;
+    let target = RewindTarget::Savepoint("before-fix".into());
+    let retract = Some(Policy::Retract);
+    // The revision that runs is where it is, and none that the log has left behind takes it back.
+    for late in [start(&before, None, None), start("late", None, Some(number))] {
+        let refused = rewound_for(&mut command, target.clone(), retract, Some(late)).await;
+        assert_eq!(declined(refused), RewindDecision::NotDue);
+    }
+    let fixed = start("fixed", None, Some(number + 1));
+    let rewind = won(rewound_for(&mut command, target.clone(), retract, Some(fixed.clone())).await);
+    assert_eq!(command.log.fold().awaited_revision(), Some(&fixed.start.revision));
+    runner.catch_up().await;
+    assert!(matches!(declined(runner.claim(true).await), ClaimDecision::StaleTerm(_)));
+
+    let mut next = Runner::open(&memory, 3).await;
+    next.revision = fixed.start.revision.clone();
+    next.generation = Some(Generation(number + 1));
+    next.pod = Some(7);
+    won(next.begin().await);
+    let note = Note { seq: rewind.seq(), output: orders() };
+    won(next.append(|view| retracted(view, std::slice::from_ref(&note)).map_or(Ok(()), Err)).await);
+    next.committed(0, 6).await;
+    let fold = next.log.fold();
+    assert_eq!((fold.partition(&partition(0)).unwrap().offset, fold.awaited_revision()), (Offset(16), None));
+    // An edit of the spec keeps its startFrom, and takes nothing back; another nonce does.
+    assert!(!is_start_due(fold, &start("edited", None, Some(number + 2))));
+    assert!(is_start_due(fold, &start("edited", Some(1), Some(number + 2))));
+    assert_eq!(fold_all(&memory).unwrap(), *fold);
+}
+
 #[tokio::test]
 async fn a_rewind_to_a_record_undoes_what_came_after_it_also_across_rewinds_and_edits() {
     let memory = MemoryStore::new();
@@ -174,7 +230,7 @@ async fn a_rewind_beyond_what_is_kept_is_refused_and_a_savepoint_still_works() {
     assert!(matches!(gone, Err(PastError::Incomplete { .. })));
     let target = RewindTarget::Savepoint("early".into());
     let past = Past::read(command.log.fold(), &target, &[]).unwrap();
-    let mut request = RewindRequest { target, past, policies: BTreeMap::new() };
+    let mut request = RewindRequest { target, past, policies: BTreeMap::new(), start: None };
     request.policies.extend([(orders(), Policy::Retract), (screen(), Policy::NewPath)]);
     let refused = rewind(&command.log.view(), &request);
     assert_eq!(refused, RewindDecision::NotRetractable { outputs: [orders()].into() });
@@ -371,7 +427,7 @@ async fn nobody_goes_back_to_offsets_of_a_topic_that_is_another_now() {
     let past = Past::read(command.log.fold(), &target, &[]).unwrap();
     assert_eq!(past.recreated, [partition(0)].into());
     let policies = [(orders(), Policy::Duplicate), (screen(), Policy::Duplicate)].into();
-    let request = RewindRequest { target, past, policies };
+    let request = RewindRequest { target, past, policies, start: None };
     let view = command.log.view();
     let forged = without(Some(Safeguard::SameTopic), || match rewind(&view, &request) {
         RewindDecision::Propose(proposal) => proposal.into_slot(command.incarnation, Attempt(99), Millis(0)),

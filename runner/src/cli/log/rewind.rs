@@ -40,7 +40,7 @@ pub(super) async fn run(args: RewindArgs) -> Result<(), Failure> {
         (None, None, None) => return Err(Failure::user("say where to: --to, --to-savepoint or --to-time")),
     };
     let (policies, duplicates) = args.outputs.read()?;
-    let wanted = Wanted { target, policies, duplicates };
+    let wanted = Wanted { target, policies, duplicates, start: None };
     let mut session = args.job.open().await?;
     let preview = session.preview(&wanted).await?;
     if args.dry_run {

@@ -30,6 +30,7 @@ async fn process(memory: &MemoryStore, uid: &str, ordinal: u32, revision: &str) 
         start: Start { home, location: "mem://log".to_owned(), fresh_job, permission: Permission::None },
         outputs: BTreeMap::new(),
         accept_moved_outputs: false,
+        begins: None,
     };
     let hub = ProgressHub::new("job", revision, ordinal, &incarnation.to_string(), Duration::from_secs(60));
     Committer::new(env, Arc::new(hub), log, identity, Arc::new(Vec::new()))

@@ -13,7 +13,7 @@ use millrace_e2e::space::TestNamespace;
 use millrace_e2e::within::{throughout, within};
 use serde_json::json;
 
-use crate::support::{RATE, only_working, s, under_load};
+use crate::support::{RATE, figure, only_working, s, under_load, with_another_column};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_created_again_goes_on_where_it_was() -> Result<()> {
@@ -68,14 +68,37 @@ async fn the_pods_of_a_completed_job_go_after_their_time() -> Result<()> {
 async fn a_savepoint_that_is_asked_for_is_made_and_listed() -> Result<()> {
     under_load("savepoint", RATE, async |_, job| {
         let before = processes(&job.pods().await?);
-        annotate(job, ANNOTATION_SAVEPOINT, "before-fix").await?;
-        within(SOON, "the savepoint is listed", async || {
-            let savepoints = job.status().await?.savepoints;
-            ensure!(savepoints.iter().any(|savepoint| savepoint.name == "before-fix"), "{savepoints:?}");
-            Ok(())
-        })
-        .await?;
+        save(job, "before-fix").await?;
         ensure!(processes(&job.pods().await?) == before, "a runner was restarted for it");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_begins_at_a_savepoint_replays_into_the_same_tables() -> Result<()> {
+    under_load("start-from", RATE, async |space, job| {
+        let old = job.pod().await?;
+        save(job, "before-fix").await?;
+        job.commits_after(Moment::now(), SOON).await?;
+
+        let silent = Manifest::orders(space)?.set("/spec/startFrom", json!({"savepoint": "before-fix"}))?;
+        job.apply(&silent).await?;
+        let stalled = job.becomes(SOON, CONDITION_STALLED, "True").await?;
+        ensure!(stalled.message.contains("startFrom.outputs"), "it does not say what is missing: {}", stalled.message);
+        let next = job.commits_after(Moment::now(), SOON).await?;
+        ensure!(next.pod == old.number, "{next:?} is not of {old:?}");
+
+        let policies = ["commandes", "items"].map(|output| json!({"name": output, "policy": "retract"}));
+        let fixed = with_another_column(Manifest::orders(space)?, "lower(status) AS quiet")?
+            .set("/spec/startFrom", json!({"savepoint": "before-fix", "outputs": policies}))?;
+        let edited = Moment::now();
+        job.apply(&fixed).await?;
+        let next = job.commits(SOON, "a commit of the fixed revision", |commit| commit.pod > old.number).await?;
+        let pause = job.log(|log| log.longest_pause(edited, next.stored)).await?;
+        figure("an edit that goes back to a savepoint, longest time without a commit", pause, s(5), SOON)?;
+        job.becomes(SOON, CONDITION_STALLED, "False").await?;
+        only_working(job, 1).await?;
         Ok(())
     })
     .await
@@ -104,6 +127,17 @@ async fn the_log_level_changes_while_the_job_runs() -> Result<()> {
         })
         .await?;
         ensure!(processes(&job.pods().await?) == processes([&pod]), "a runner was restarted for it");
+        Ok(())
+    })
+    .await
+}
+
+/// Makes a savepoint and waits until it is listed.
+async fn save(job: &Job<'_>, name: &str) -> Result<()> {
+    annotate(job, ANNOTATION_SAVEPOINT, name).await?;
+    within(SOON, "the savepoint is listed", async || {
+        let savepoints = job.status().await?.savepoints;
+        ensure!(savepoints.iter().any(|savepoint| savepoint.name == name), "{savepoints:?}");
         Ok(())
     })
     .await
