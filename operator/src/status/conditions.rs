@@ -195,10 +195,15 @@ impl<'a> View<'a> {
     /// What a runner says of how far it is behind.
     fn behind(&self, pod: &PodFacts) -> String {
         let Some(report) = self.facts.reports.get(&pod.name) else { return String::new() };
-        let lag = report.lag.values().map(|lag| lag.records).sum::<u64>();
-        let lag = (!report.lag.is_empty()).then(|| format!("; {lag} messages wait")).unwrap_or_default();
-        let commit = report.last_commit.as_ref().map(|commit| format!("; its last commit was at {}", commit.time));
-        lag + &commit.unwrap_or_default()
+        let mut words = String::new();
+        if !report.lag.is_empty() {
+            let lag = report.lag.values().map(|lag| lag.records).sum::<u64>();
+            words += &format!("; {lag} messages wait");
+        }
+        if let Some(commit) = &report.last_commit {
+            words += &format!("; its last commit was at {}", commit.time);
+        }
+        words
     }
 
     fn reconciling(&self) -> Answer {
