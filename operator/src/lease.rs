@@ -9,7 +9,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long a leader that is not heard of stays the leader.
 const DURATION: Duration = Duration::from_secs(15);
@@ -45,31 +45,34 @@ impl Election {
 
     /// Waits until this one leads.
     pub async fn acquire(&mut self) {
-        loop {
-            match self.try_once().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "cannot ask for the lease"),
-            }
+        while self.attempt(GIVE_UP_AFTER).await != Some(true) {
             sleep(RENEW_EVERY).await;
         }
     }
 
     /// Renews until that fails for too long or another leads.
     pub async fn keep(&mut self) {
+        // Of the last renewal that went through, when it was begun: the others count from some time after that.
         let mut renewed = Instant::now();
-        loop {
+        while renewed.elapsed() < GIVE_UP_AFTER {
             sleep(RENEW_EVERY).await;
-            match tokio::time::timeout(GIVE_UP_AFTER, self.try_once()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return,
-                Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lease"),
-                Err(_) => tracing::warn!("the API server does not answer; cannot renew the lease"),
-            }
-            if renewed.elapsed() >= GIVE_UP_AFTER {
-                return;
+            let begun = Instant::now();
+            match self.attempt(GIVE_UP_AFTER.saturating_sub(renewed.elapsed())).await {
+                Some(true) => renewed = begun,
+                Some(false) => return,
+                None => {}
             }
         }
+    }
+
+    /// Takes or renews the lease if that is possible now; `None` if the API server does not say so within `patience`.
+    async fn attempt(&mut self, patience: Duration) -> Option<bool> {
+        match timeout(patience, self.try_once()).await {
+            Ok(Ok(held)) => return Some(held),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot take or renew the lease"),
+            Err(_) => tracing::warn!("cannot take or renew the lease: the API server does not answer"),
+        }
+        None
     }
 
     /// Lets another lead at once.
@@ -144,5 +147,68 @@ fn is_won(written: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An API server without a lease, which does not answer its first `silent` requests.
+    fn election(silent: usize) -> Election {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let before = asked.fetch_add(1, Ordering::Relaxed);
+            async move {
+                if before < silent {
+                    pending::<()>().await;
+                }
+                let (code, answer) = answer(request.method().as_str());
+                let mut response = Response::new(Body::from(answer.to_string().into_bytes()));
+                *response.status_mut() = code;
+                Ok::<_, Infallible>(response)
+            }
+        });
+        Election::new(Client::new(server, "system"), "system", "millrace-operator", "one")
+    }
+
+    fn answer(method: &str) -> (http::StatusCode, Value) {
+        let missing = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                              "message": "there is none", "reason": "NotFound", "code": 404 });
+        let lease = json!({ "kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {} });
+        match method {
+            "GET" => (http::StatusCode::NOT_FOUND, missing),
+            _ => (http::StatusCode::CREATED, lease),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_once_keeps_nobody_from_leading() {
+        let begun = Instant::now();
+        election(1).acquire().await;
+        assert_eq!(begun.elapsed().as_secs(), (GIVE_UP_AFTER + RENEW_EVERY).as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_not_answered_gives_up_before_another_may_lead() {
+        let begun = Instant::now();
+        election(usize::MAX).keep().await;
+        let held = begun.elapsed();
+        assert!(held >= GIVE_UP_AFTER && held < DURATION, "{held:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_answered_keeps_the_lead() {
+        let mut election = election(0);
+        assert!(timeout(Duration::from_secs(600), election.keep()).await.is_err());
     }
 }
