@@ -75,13 +75,9 @@ pub async fn apply(
         _ => None,
     };
     let refusal = create(context, facts, valid, decision, rendered).await?;
-    stream::iter(&decision.tell)
-        .map(|tell| self::tell(context, facts, tell))
-        .buffer_unordered(AT_A_TIME)
-        .collect::<Vec<_>>()
-        .await
-        .into_iter()
-        .collect::<Result<(), _>>()?;
+    let tells: Vec<_> = decision.tell.iter().map(|tell| self::tell(context, facts, tell)).collect();
+    let told: Vec<_> = stream::iter(tells).buffer_unordered(AT_A_TIME).collect().await;
+    told.into_iter().collect::<Result<(), _>>()?;
     budget(context, facts, decision.budget).await?;
     for delete in &decision.delete {
         self::delete(context, facts, delete).await?;

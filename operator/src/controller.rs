@@ -1,21 +1,22 @@
-//! One reconcile, and the queue that asks for it.
+//! One reconcile, and what asks for it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config, ReconcileRequest, applier, trigger_owners, trigger_self};
+use kube::runtime::controller::{Action, Config, applier, trigger_owners, trigger_self};
 use kube::runtime::events::{Event, EventType};
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use millrace_crds::contract::{LABEL_APP_MANAGED_BY, MANAGED_BY};
 use millrace_crds::spec::{CONDITION_DEGRADED, CONDITION_READY, CONDITION_STALLED, StreamingJobStatus};
+use tokio::task::JoinError;
 
 use crate::apply::{self, ApplyError};
 use crate::build::Defaults;
@@ -24,7 +25,9 @@ use crate::decide::{Decision, decide};
 use crate::dereference::{self, DereferenceError};
 use crate::facts::{Facts, JobFacts, JobObject};
 use crate::metrics::{Metrics, ResultLabel};
+use crate::queue::Queue;
 use crate::status::{self, condition};
+use crate::task::on_any_core;
 use crate::validate::{Invalid, Validated, validate};
 
 /// How often a status is written at most for nothing but measurements.
@@ -43,6 +46,9 @@ pub enum ReconcileError {
     /// The decision could not be brought about.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// A bug, or the operator is ending.
+    #[error("the reconcile did not come to its end: {0}")]
+    CutOff(#[from] JoinError),
 }
 
 /// Which objects are looked after.
@@ -110,7 +116,7 @@ pub async fn run(client: Client, scope: Scope, defaults: Defaults, metrics: Arc<
         match outcome {
             Err(Error::QueueError(error)) => tracing::warn!(%error, "a watch was interrupted; it is taken up again"),
             // A job that is gone is not reconciled any more.
-            Err(Error::ObjectNotFound(job)) => drop(queue.take(&job.name, job.namespace.as_deref())),
+            Err(Error::ObjectNotFound(job)) => drop(queue.take(&job.name, job.namespace.clone())),
             _ => {}
         }
         std::future::ready(())
@@ -144,51 +150,17 @@ where
     }
 }
 
-/// How long requests wait.
-#[derive(Clone)]
-struct Queue {
-    metrics: Arc<Metrics>,
-    since: Arc<Mutex<HashMap<ObjectRef<JobObject>, Instant>>>,
-}
-
-impl Queue {
-    fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, since: Arc::default() }
-    }
-
-    /// Notes each request as it comes.
-    fn watch<S, E>(self, requests: S) -> impl Stream<Item = Result<ReconcileRequest<JobObject>, E>>
-    where
-        S: Stream<Item = Result<ReconcileRequest<JobObject>, E>>,
-    {
-        requests.inspect_ok(move |request| {
-            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-            since.entry(request.obj_ref.clone()).or_insert_with(Instant::now);
-            self.metrics.queue_depth.set(since.len() as i64);
-        })
-    }
-
-    /// Notes that a job's reconcile begins.
-    fn begins(&self, job: &JobObject) {
-        if let Some(asked) = self.take(&job.name_any(), job.namespace().as_deref()) {
-            self.metrics.event_to_reconcile_seconds.observe(asked.elapsed().as_secs_f64());
-        }
-    }
-
-    /// Since when a job waits; it does no longer.
-    fn take(&self, name: &str, namespace: Option<&str>) -> Option<Instant> {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = since.keys().find(|job| job.name == name && job.namespace.as_deref() == namespace).cloned();
-        let asked = waits.and_then(|job| since.remove(&job));
-        self.metrics.queue_depth.set(since.len() as i64);
-        asked
-    }
-}
-
 /// One reconcile: facts, validation, decision, its application, and what is said about it.
 async fn reconcile(object: Arc<JobObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    // A cache that is still empty would say that a job has nothing. It is waited for here, in the controller's own task: of
+    // several tasks a cache wakes only the one that asked last.
+    context.caches.wait_until_filled().await;
     let began = Instant::now();
-    let outcome = once(&object, &context).await;
+    let outcome = {
+        let (object, context) = (Arc::clone(&object), Arc::clone(&context));
+        let once = on_any_core(async move { once(&object, &context).await }).await;
+        once.unwrap_or_else(|cut_off| Err(cut_off.into()))
+    };
     context.metrics.reconcile_seconds.observe(began.elapsed().as_secs_f64());
     let quiet = matches!(&outcome, Err(ReconcileError::Apply(ApplyError::Conflict)));
     let result = if outcome.is_ok() || quiet { "ok" } else { "error" };
@@ -206,8 +178,6 @@ async fn reconcile(object: Arc<JobObject>, context: Arc<Context>) -> Result<Acti
 }
 
 async fn once(object: &JobObject, context: &Context) -> Result<Duration, ReconcileError> {
-    // A cache that is still empty would say that a job has nothing.
-    context.caches.wait_until_filled().await;
     let facts = dereference::cached(context, object).await?;
     if facts.job.deleting {
         return Ok(Duration::from_secs(300));
@@ -319,5 +289,73 @@ fn count_jobs(metrics: &Metrics, jobs: &Store<JobObject>) {
     metrics.jobs.clear();
     for ((condition, status), count) in counts {
         metrics.jobs.get_or_create(&crate::metrics::ConditionLabel { condition, status }).set(count);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::future::pending;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::sync::{mpsc, oneshot};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(30);
+
+    /// What an API server with one job answers. What is asked of the job itself is not answered: each such question is told
+    /// of by a channel that closes when nobody waits for the answer any more.
+    async fn answer(request: Request<Body>, asked: mpsc::UnboundedSender<oneshot::Receiver<()>>) -> Value {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let list = |kind: &str, items: Value| {
+            let api = format!("{kind}List");
+            json!({ "apiVersion": "v1", "kind": api, "metadata": { "resourceVersion": "1" }, "items": items })
+        };
+        if query.contains("watch=true") {
+            return pending().await;
+        }
+        match path.rsplit('/').next().unwrap() {
+            "streamingjobs" => {
+                let metadata = json!({ "name": "orders", "namespace": "shop", "uid": "u-1", "resourceVersion": "1" });
+                let spec = json!({
+                    "sources": [{ "name": "orders", "format": { "text": {} },
+                                  "kafka": { "bootstrapServers": "kafka:9092", "topics": ["orders"] } }],
+                    "outputs": [{ "name": "lake", "sql": "SELECT value FROM orders",
+                                  "parquet": { "path": "s3://lake/orders" } }],
+                    "checkpoint": { "location": "s3://lake/_checkpoints/orders" },
+                });
+                list("StreamingJob", json!([{ "metadata": metadata, "spec": spec }]))
+            }
+            "orders" => {
+                let (waits, gone) = oneshot::channel();
+                asked.send(gone).unwrap();
+                let answer = pending().await;
+                drop(waits);
+                answer
+            }
+            _ => list("Object", json!([])),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_operator_that_stops_leading_has_no_reconcile_under_way_any_more() {
+        let (asked, mut questions) = mpsc::unbounded_channel();
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let asked = asked.clone();
+            async move {
+                let answer = answer(request, asked).await;
+                Ok::<_, std::convert::Infallible>(Response::new(Body::from(answer.to_string().into_bytes())))
+            }
+        });
+        let client = Client::new(server, "shop");
+        let scope = Scope { namespace: None, concurrency: 16, identity: "one".into() };
+        let work = tokio::spawn(run(client, scope, Defaults::default(), Arc::default(), || {}));
+        let question = timeout(SOON, questions.recv()).await.unwrap().unwrap();
+        work.abort();
+        timeout(SOON, question).await.unwrap().unwrap_err();
     }
 }

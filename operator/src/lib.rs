@@ -18,8 +18,10 @@ pub mod lease;
 mod logging;
 pub mod metrics;
 mod poll;
+mod queue;
 mod run;
 pub mod status;
+mod task;
 pub mod validate;
 
 pub use run::main;
