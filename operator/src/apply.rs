@@ -18,12 +18,12 @@ use crate::build;
 use crate::context::Context;
 use crate::decide::{Decision, Delete, Tell, settings_json, term_json};
 use crate::dereference::{has_budget, of_job};
-use crate::facts::{Facts, JobObject, Refusal, RevisionFacts};
+use crate::facts::{Facts, JobObject, Refusal, Refused, RevisionFacts};
 use crate::validate::{Invalid, Validated};
 
 /// How many pods of one job are created or told at a time.
 const AT_A_TIME: usize = 8;
-/// The shortest and the longest pause before a refused pod is tried again, in seconds.
+/// The shortest and the longest pause before something refused is tried again, in seconds.
 const REFUSED: (i64, i64) = (5, 60);
 
 /// Why something could not be brought about.
@@ -56,7 +56,8 @@ fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ApplyError {
     }
 }
 
-/// Brings the decision about. Returns the version of the job after it, and why a pod was refused, if one was.
+/// Brings the decision about. Returns the version of the job after it, and what was refused: that is no error, the job says so
+/// and goes on with what it has.
 ///
 /// # Errors
 /// What stood in the way; the next reconcile goes on from there.
@@ -65,20 +66,28 @@ pub async fn apply(
     facts: &Facts,
     valid: &Result<Validated, Invalid>,
     decision: &Decision,
-) -> Result<(String, Option<Refusal>), ApplyError> {
+) -> Result<(String, Vec<Refusal>), ApplyError> {
     let mut version = facts.job.resource_version.clone();
     if decision.status != facts.job.status {
         version = write_status(context, facts, &version, &facts.job.status, &decision.status).await?;
     }
-    let rendered = match (decision.render, valid) {
-        (true, Ok(valid)) => render(context, facts, valid, decision).await?,
+    let mut refusals = Refusals { facts, all: Vec::new() };
+    let wanted = decision.status.candidate_revision.as_ref().or(decision.status.revision.as_ref());
+    let rendered = match (wanted, valid) {
+        (Some(wanted), Ok(valid)) if decision.render => {
+            let rendered = render(context, facts, valid, wanted).await;
+            refusals.unless_refused(Refused::Revision(wanted.number), rendered)?.flatten()
+        }
         _ => None,
     };
-    let refusal = create(context, facts, valid, decision, rendered).await?;
+    create(context, facts, valid, decision, rendered, &mut refusals).await?;
     let tells: Vec<_> = decision.tell.iter().map(|tell| self::tell(context, facts, tell)).collect();
     let told: Vec<_> = stream::iter(tells).buffer_unordered(AT_A_TIME).collect().await;
     told.into_iter().collect::<Result<(), _>>()?;
-    budget(context, facts, decision.budget).await?;
+    if decision.budget != has_budget(context, &facts.job) && facts.may_try(Refused::Budget) {
+        let outcome = budget(context, facts, decision.budget).await;
+        refusals.unless_refused(Refused::Budget, outcome)?;
+    }
     for delete in &decision.delete {
         self::delete(context, facts, delete).await?;
     }
@@ -87,7 +96,7 @@ pub async fn apply(
         gone(maps.delete(name, &with_uid(uid)).await.map(|_| ()))
             .map_err(failed(format!("delete ConfigMap {name}")))?;
     }
-    Ok((version, refusal))
+    Ok((version, refusals.all))
 }
 
 /// Writes a status over the one that was read. Fails with a conflict if somebody else wrote since. Returns the job's new
@@ -147,11 +156,8 @@ async fn render(
     context: &Context,
     facts: &Facts,
     valid: &Validated,
-    decision: &Decision,
+    wanted: &RevisionStatus,
 ) -> Result<Option<(i64, PodTemplateSpec)>, ApplyError> {
-    let status = &decision.status;
-    let wanted: Option<&RevisionStatus> = status.candidate_revision.as_ref().or(status.revision.as_ref());
-    let Some(wanted) = wanted else { return Ok(None) };
     let template = build::template(&context.defaults, valid, wanted);
     let map = build::revision_map(&facts.job, wanted, &valid.manifest, &template);
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &facts.job.namespace);
@@ -175,66 +181,87 @@ async fn render(
     Err(ApplyError::Conflict)
 }
 
-/// Creates pods. That one is refused is no error: the job says so and goes on with what it has.
+/// Creates pods.
 async fn create(
     context: &Context,
     facts: &Facts,
     valid: &Result<Validated, Invalid>,
     decision: &Decision,
     rendered: Option<(i64, PodTemplateSpec)>,
-) -> Result<Option<Refusal>, ApplyError> {
-    if decision.create.is_empty() {
-        return Ok(None);
-    }
+    refusals: &mut Refusals<'_>,
+) -> Result<(), ApplyError> {
     let mut templates: Vec<(i64, PodTemplateSpec)> = rendered.into_iter().collect();
-    let mut refused = None;
     for seat in &decision.create {
         if templates.iter().any(|(revision, _)| *revision == seat.revision) {
             continue;
         }
-        match template(context, facts, seat.revision).await {
-            Ok(template) => templates.push((seat.revision, template)),
-            // It holds up no other revision: the next one is what mends it.
-            Err(lost @ ApplyError::NoTemplate(_)) => refused = Some(refusal(facts, "RevisionLost", lost.to_string())),
-            Err(error) => return Err(error),
-        }
+        // A revision whose ConfigMap is lost holds up no other: the next one is what mends it.
+        let template = template(context, facts, seat.revision).await;
+        let template = refusals.unless_refused(Refused::Revision(seat.revision), template)?;
+        templates.extend(template.map(|template| (seat.revision, template)));
     }
     let (term, settings) = (term_json(&decision.status), settings_json(facts, valid));
     let one = |seat: &ReservedPod| {
         let template = templates.iter().find(|(revision, _)| *revision == seat.revision).map(|(_, template)| template);
         let pod = template.map(|template| build::pod(&facts.job, seat, template, &term, &settings));
-        let ordinal = seat.ordinal;
+        let (what, ordinal) = (Refused::Revision(seat.revision), seat.ordinal);
         async move {
-            match pod {
-                Some(pod) => create_pod(context, facts, &pod).await.map_err(|error| (ordinal, error)),
+            let outcome = match pod {
+                Some(pod) => create_pod(context, facts, &pod).await,
                 None => Ok(()),
-            }
+            };
+            (what, outcome.map_err(failed(format!("create the pod of ordinal {ordinal}"))))
         }
     };
     let outcomes: Vec<_> = stream::iter(decision.create.iter().map(one)).buffer_unordered(AT_A_TIME).collect().await;
-    for outcome in outcomes {
-        match outcome {
-            Ok(()) => {}
-            Err((ordinal, kube::Error::Api(status))) if is_refusal(status.code, &status.message) => {
-                let message = format!("the pod of ordinal {ordinal} is refused: {}", status.message);
-                refused = Some(refusal(facts, &reason(&status.message, &status.reason), message));
-            }
-            Err((ordinal, error)) => return Err(failed(format!("create the pod of ordinal {ordinal}"))(error)),
-        }
+    for (what, outcome) in outcomes {
+        refusals.unless_refused(what, outcome)?;
     }
-    Ok(refused)
+    Ok(())
 }
 
-/// A refusal, and when it is tried again: less and less often.
-fn refusal(facts: &Facts, reason: &str, message: String) -> Refusal {
-    let (least, most) = REFUSED;
-    let times = facts.refusal.as_ref().map_or(1, |refusal| refusal.times.saturating_add(1));
-    let pause = least.saturating_mul(1 << times.saturating_sub(1).min(10)).min(most);
-    let not_before = facts.now.checked_add(SignedDuration::from_secs(pause)).unwrap_or(facts.now);
-    Refusal { reason: reason.to_owned(), message, times, not_before }
+/// What was refused at this reconcile, each thing once.
+struct Refusals<'a> {
+    facts: &'a Facts,
+    all: Vec<Refusal>,
 }
 
-/// Whether it takes somebody else to have a pod created: its spec, a quota, a policy, or a webhook that is not there.
+impl Refusals<'_> {
+    /// Takes note of a refusal. Everything else is an error.
+    fn unless_refused<T>(&mut self, what: Refused, outcome: Result<T, ApplyError>) -> Result<Option<T>, ApplyError> {
+        let (reason, message) = match outcome {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => words(error)?,
+        };
+        if self.all.iter().all(|refusal| refusal.what != what) {
+            let before = self.facts.refusals.iter().find(|refusal| refusal.what == what);
+            let times = before.map_or(1, |before| before.times.saturating_add(1));
+            // Less and less often.
+            let (least, most) = REFUSED;
+            let pause = least.saturating_mul(1 << times.saturating_sub(1).min(10)).min(most);
+            let now = self.facts.now;
+            let not_before = now.checked_add(SignedDuration::from_secs(pause)).unwrap_or(now);
+            self.all.push(Refusal { what, reason, message, times, not_before });
+        }
+        Ok(None)
+    }
+}
+
+/// One word for a refusal, and the words of whoever refused. What is no refusal is given back.
+fn words(error: ApplyError) -> Result<(String, String), ApplyError> {
+    match error {
+        ApplyError::NoTemplate(_) => Ok(("RevisionLost".to_owned(), error.to_string())),
+        ApplyError::Conflict => Err(error),
+        ApplyError::Api { what, source } => match *source {
+            kube::Error::Api(status) if is_refusal(status.code, &status.message) => {
+                Ok((reason(&status.message, &status.reason), format!("cannot {what}: {}", status.message)))
+            }
+            other => Err(ApplyError::Api { what, source: Box::new(other) }),
+        },
+    }
+}
+
+/// Whether it takes somebody else to have it done: who writes the spec, a quota, a policy, a webhook that is not there.
 fn is_refusal(code: u16, message: &str) -> bool {
     (400..500).contains(&code) && code != 429 || code == 500 && message.contains("failed calling webhook")
 }
@@ -244,7 +271,7 @@ fn reason(message: &str, reason: &str) -> String {
     let words =
         [("exceeded quota", "QuotaExceeded"), ("violates PodSecurity", "PodSecurity"), ("webhook", "WebhookDenied")];
     let known = words.into_iter().find(|(part, _)| message.contains(part)).map(|(_, word)| word);
-    known.unwrap_or(if reason.is_empty() { "PodRefused" } else { reason }).to_owned()
+    known.unwrap_or(if reason.is_empty() { "Refused" } else { reason }).to_owned()
 }
 
 /// The template of a revision, as it was rendered when the revision was made.
@@ -305,9 +332,6 @@ async fn delete(context: &Context, facts: &Facts, delete: &Delete) -> Result<(),
 }
 
 async fn budget(context: &Context, facts: &Facts, wanted: bool) -> Result<(), ApplyError> {
-    if wanted == has_budget(context, &facts.job) {
-        return Ok(());
-    }
     let name = &facts.job.name;
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(context.client.clone(), &facts.job.namespace);
     if !wanted {

@@ -61,8 +61,8 @@ pub struct Context {
 /// What is remembered of a job, by its uid.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// Why its last pod could not be created.
-    pub refusal: Option<Refusal>,
+    /// What could not be created.
+    pub refusals: Vec<Refusal>,
     /// When its status was written last.
     pub written: Option<Timestamp>,
     /// The version that its last write gave it: what the cache shows before that is old.

@@ -23,7 +23,7 @@ use crate::build::Defaults;
 use crate::context::{Caches, Context};
 use crate::decide::{Decision, decide};
 use crate::dereference::{self, DereferenceError};
-use crate::facts::{Facts, JobFacts, JobObject};
+use crate::facts::{Facts, JobFacts, JobObject, Refused};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::queue::Queue;
 use crate::status::{self, condition};
@@ -209,15 +209,18 @@ async fn finish(
     valid: &Result<Validated, Invalid>,
     decision: Decision,
 ) -> Result<Duration, ReconcileError> {
-    let tried = !decision.create.is_empty();
     let (version, refused) = apply::apply(context, &facts, valid, &decision).await?;
-    // A refusal holds until a pod is tried again, or none is wanted any more.
-    if tried || facts.refusal.as_ref().is_some_and(|refusal| refusal.not_before <= facts.now) {
-        facts.refusal = refused.clone();
-        context.remember(&facts.job.uid, |memory| memory.refusal = facts.refusal.clone());
-    }
+    let all_created = refused.iter().all(|refusal| refusal.what == Refused::Budget);
+    // A refusal holds until what was refused may be tried again, or is not wanted any more.
+    let named = decision.status.revision.iter().chain(&decision.status.candidate_revision);
+    let wanted =
+        |what: Refused| what == Refused::Budget || named.clone().any(|named| what == Refused::Revision(named.number));
+    let now = facts.now;
+    facts.refusals.retain(|refusal| refusal.not_before > now && wanted(refusal.what));
+    facts.refusals.extend(refused);
+    context.remember(&facts.job.uid, |memory| memory.refusals = facts.refusals.clone());
     let mut after = status::status(&facts, valid, &decision);
-    if refused.is_none() {
+    if all_created {
         // Every pod was created: one that is gone before the next reconcile leaves no number to be given again.
         after.reserved.clear();
     }
@@ -228,8 +231,8 @@ async fn finish(
         apply::write_status(context, &facts, &version, before, &after).await?;
         tell_events(context, &facts, &after).await;
     }
-    let pause = facts.refusal.as_ref().map(|refusal| refusal.not_before.duration_since(facts.now));
-    let pause = pause.and_then(|pause| Duration::try_from(pause).ok()).unwrap_or(Duration::MAX);
+    let pauses = facts.refusals.iter().map(|refusal| refusal.not_before.duration_since(facts.now));
+    let pause = pauses.min().and_then(|pause| Duration::try_from(pause).ok()).unwrap_or(Duration::MAX);
     Ok(decision.again.min(pause.max(Duration::from_millis(200))))
 }
 

@@ -76,7 +76,7 @@ async fn facts<'a>(
     let reports = context.reports.of(&pods).await;
     Facts {
         now: Timestamp::now(),
-        refusal: context.recall(&job.uid).refusal,
+        refusals: context.recall(&job.uid).refusals,
         job,
         pods,
         revisions: revisions.iter().filter_map(RevisionFacts::of).collect(),

@@ -111,8 +111,8 @@ pub fn decide(facts: &Facts, valid: &Result<Validated, Invalid>) -> Decision {
     }
     failures::count(facts, &mut decision.status);
     target::choose(facts, valid, &mut decision);
-    target::note_completion(facts, &mut decision.status);
     target::promote(facts, &mut decision.status);
+    target::note_completion(facts, &mut decision.status);
     term::choose(facts, &mut decision.status);
     seats::fill(facts, valid, &mut decision);
     seats::clear(facts, valid, &mut decision);
@@ -184,7 +184,7 @@ fn forget(facts: &Facts, decision: &mut Decision) {
 }
 
 /// How long ago; nothing for what is to come.
-fn age(now: Timestamp, since: Timestamp) -> Duration {
+pub fn age(now: Timestamp, since: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@ use millrace_crds::contract::FailureClass;
 use millrace_crds::spec::{ReservedPod, StreamingJobStatus};
 
 use super::{Decision, Delete, Tell, age, failures, is_exhausted};
-use crate::facts::{Facts, PodFacts};
+use crate::facts::{Facts, PodFacts, Refused};
 use crate::failure;
 use crate::status::timestamp;
 use crate::validate::{Invalid, Validated};
@@ -87,8 +87,7 @@ pub fn fill(facts: &Facts, valid: &Result<Validated, Invalid>, decision: &mut De
                 }
             },
         };
-        let refused = facts.refusal.as_ref().map_or(at, |refusal| refusal.not_before);
-        let at = at.max(refused);
+        let at = facts.refused_until(Refused::Revision(revision)).map_or(at, |refused| at.max(refused));
         if at <= facts.now {
             reserve(facts, decision, revision, ordinal);
         } else {

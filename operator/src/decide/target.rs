@@ -3,7 +3,7 @@
 use millrace_crds::spec::{CompletionStatus, RevisionStatus, StreamingJobStatus};
 
 use super::{Decision, failures};
-use crate::facts::{Facts, PodFacts};
+use crate::facts::{Facts, PodFacts, Refused};
 use crate::validate::{Invalid, Validated, rfc3339};
 
 /// Chooses the candidate: the spec as it is now, unless it runs already or is wrong.
@@ -34,7 +34,8 @@ pub fn choose(facts: &Facts, valid: &Result<Validated, Invalid>, decision: &mut 
     }
     let wanted = status.candidate_revision.as_ref().or(status.revision.as_ref());
     decision.render = wanted.is_some_and(|wanted| {
-        wanted.hash == valid.hash && !facts.revisions.iter().any(|revision| revision.number == wanted.number)
+        let made = facts.revisions.iter().any(|revision| revision.number == wanted.number);
+        wanted.hash == valid.hash && !made && facts.may_try(Refused::Revision(wanted.number))
     });
 }
 
@@ -44,15 +45,13 @@ pub fn note_completion(facts: &Facts, status: &mut StreamingJobStatus) {
     if status.completion.as_ref().is_some_and(|completion| completion.revision == active.number) {
         return;
     }
-    let done = |pod: &&PodFacts| {
-        let said = pod.last_end.as_ref().and_then(|end| end.message.as_ref());
-        pod.revision == active.number && said.is_some_and(|message| message.completed)
-    };
+    let done = |pod: &&PodFacts| pod.revision == active.number && pod.has_completed();
     let time = facts.pods.iter().filter(done).filter_map(|pod| pod.last_end.as_ref()).map(|end| end.finished).min();
     status.completion = time.map(|time| CompletionStatus { revision: active.number, time: rfc3339(time) });
 }
 
-/// Makes the candidate the revision that runs once every one of its pods was found valid.
+/// Makes the candidate the revision that runs once every one of its pods was found valid; or once one of them says that the
+/// job is done, for then none of them has anything to do.
 pub fn promote(facts: &Facts, status: &mut StreamingJobStatus) {
     let started = |revision: i64, ordinal: u32| {
         let of = |pod: &&PodFacts| pod.revision == revision && pod.ordinal == ordinal && pod.is_live();
@@ -65,7 +64,8 @@ pub fn promote(facts: &Facts, status: &mut StreamingJobStatus) {
     let Some(candidate) = &mut status.candidate_revision else { return };
     candidate.validated |= some_started(candidate.number);
     let all = (0..facts.job.parallelism).all(|ordinal| started(candidate.number, ordinal));
-    if all && candidate.validated && !facts.job.is_suspended() {
+    let done = facts.pods.iter().any(|pod| pod.revision == candidate.number && pod.has_completed());
+    if (all && candidate.validated || done) && !facts.job.is_suspended() {
         let promoted = RevisionStatus { since: rfc3339(facts.now), ..candidate.clone() };
         status.candidate_revision = None;
         status.revision = Some(promoted);

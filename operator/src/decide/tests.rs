@@ -53,7 +53,7 @@ impl World {
             reports: Default::default(),
             taken: Vec::new(),
             taken_revisions: Vec::new(),
-            refusal: None,
+            refusals: Vec::new(),
         }
     }
 
@@ -95,6 +95,7 @@ impl World {
                 started: false,
                 ready: false,
                 running: false,
+                running_since: None,
                 waiting: None,
                 unscheduled: None,
                 node_lost: false,
@@ -160,6 +161,14 @@ impl World {
 /// A runner that is valid and works.
 fn works(pod: &mut PodFacts) {
     (pod.running, pod.started, pod.ready, pod.waiting) = (true, true, true, None);
+}
+
+/// A runner whose bounded job is done.
+fn completes(pod: &mut PodFacts) {
+    (pod.running, pod.started, pod.ready, pod.over) = (false, false, false, Some(Over::Succeeded));
+    let said = TerminationMessage { completed: true, ..TerminationMessage::default() };
+    let finished = pod.created;
+    pod.last_end = Some(End { exit_code: 0, reason: "Completed".into(), finished, message: Some(said) });
 }
 
 fn ends(pod: &mut PodFacts, at: Timestamp, exit_code: i32, message: Option<TerminationMessage>) {
@@ -380,6 +389,8 @@ fn scaling_tells_everyone_first_and_deletes_who_has_handed_over() {
     world.edit(|spec| spec["parallelism"] = 2.into());
     let decision = world.step();
     assert!(decision.delete.is_empty() && decision.tell.len() == 4, "{decision:?}");
+    assert_eq!(world.says(CONDITION_READY), is("True", "Running"));
+    assert_eq!(world.says(CONDITION_RECONCILING), is("True", "BringingAbout"), "two pods are too many");
     world.pod("orders-2-3").ready = false;
     world.step();
     assert_eq!(world.names(), ["orders-0-1", "orders-1-2", "orders-3-4"]);
@@ -430,6 +441,48 @@ fn a_bounded_job_is_complete_when_a_runner_says_so_and_its_pods_go_after_their_t
 }
 
 #[test]
+fn a_completed_job_that_is_edited_tries_the_edit_with_one_pod_and_is_complete_again() {
+    let mut world = World::new(2);
+    world.edit(|spec| spec["trigger"] = json!({ "availableNow": {} }));
+    world.settle(works);
+    world.settle(completes);
+    assert_eq!(world.says(CONDITION_READY), is("True", "Completed"));
+    world.edit(|spec| spec["outputs"][0]["sql"] = "SELECT id, 1 AS one FROM orders".into());
+    world.step();
+    assert_eq!(world.names(), ["orders-0-3"]);
+    // It may learn from the job log that nothing is left to read before the operator has seen it start.
+    completes(world.pod("orders-0-3"));
+    world.settle(completes);
+    assert_eq!(world.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["orders-0-3"], "its log is kept");
+    assert_eq!(world.status().revision.unwrap().number, 2);
+    assert_eq!(world.says(CONDITION_COMPLETED), is("True", "Completed"));
+    assert_eq!(world.says(CONDITION_READY), is("True", "Completed"));
+    assert_eq!(world.says(CONDITION_RECONCILING), is("False", "Settled"));
+    assert!(condition(&world.status(), CONDITION_COMPLETED).unwrap().message.contains("create it again"));
+}
+
+#[test]
+fn a_runner_that_makes_no_progress_within_its_deadline_is_said_to_make_none() {
+    let mut world = World::new(1);
+    world.edit(|spec| spec["progressDeadline"] = "30s".into());
+    world.settle(works);
+    let (now, pod) = (world.now, world.pod("orders-0-1"));
+    (pod.ready, pod.running_since) = (false, Some(now));
+    world.later(29);
+    world.step();
+    assert_eq!(world.says(CONDITION_READY), is("False", "Starting"));
+    world.later(1);
+    world.step();
+    assert_eq!(world.says(CONDITION_READY), is("False", "NoProgress"));
+    assert!(condition(&world.status(), CONDITION_READY).unwrap().message.contains("30 s"));
+    assert_eq!(world.names(), ["orders-0-1"], "nothing restarts for it");
+    // What it is told now, it has time to do.
+    world.edit(|spec| spec["parallelism"] = 2.into());
+    world.step();
+    assert_eq!(world.says(CONDITION_READY), is("False", "Starting"));
+}
+
+#[test]
 fn two_pods_of_one_seat_become_the_newer_one() {
     let mut world = World::new(1);
     world.settle(works);
@@ -454,6 +507,7 @@ fn where_there_is_no_place_for_a_candidate_a_running_pod_makes_room_after_a_minu
     world.step();
     assert_eq!(world.names(), ["orders-0-1", "orders-0-2"]);
     assert_eq!(world.says(CONDITION_DEGRADED), is("True", "Unschedulable"));
+    assert_eq!(world.says(CONDITION_RECONCILING), is("True", "TryingRevision"));
     world.later(31);
     world.step();
     assert_eq!(world.names(), ["orders-0-2"]);

@@ -30,13 +30,36 @@ pub struct Facts {
     pub taken: Vec<i64>,
     /// Numbers of its revisions that are still there.
     pub taken_revisions: Vec<i64>,
-    /// Why the last pod could not be created, and when that may be tried again.
-    pub refusal: Option<Refusal>,
+    /// What could not be created, and when that may be tried again.
+    pub refusals: Vec<Refusal>,
 }
 
-/// Why a pod could not be created, in the API server's words.
+impl Facts {
+    /// When something may be tried again that was refused; `None`: it was not.
+    pub fn refused_until(&self, what: Refused) -> Option<Timestamp> {
+        self.refusals.iter().find(|refusal| refusal.what == what).map(|refusal| refusal.not_before)
+    }
+
+    /// Whether something may be tried now.
+    pub fn may_try(&self, what: Refused) -> bool {
+        self.refused_until(what).is_none_or(|not_before| not_before <= self.now)
+    }
+}
+
+/// What can be refused. What one of them waits for holds up none of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The ConfigMap of a revision, or a pod of it.
+    Revision(i64),
+    /// The disruption budget.
+    Budget,
+}
+
+/// Why something could not be created, in the API server's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// What.
+    pub what: Refused,
     /// One word, in CamelCase.
     pub reason: String,
     /// The rest.

@@ -36,6 +36,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// Whether its runner's process runs.
     pub running: bool,
+    /// Since when it runs.
+    pub running_since: Option<Timestamp>,
     /// Why its runner's process does not run yet, or not again.
     pub waiting: Option<Said>,
     /// Why it has no node.
@@ -103,6 +105,7 @@ impl PodFacts {
             Some("Failed") => Some(Over::Failed(said(&status.reason, &status.message))),
             _ => None,
         };
+        let running = runner.as_ref().and_then(|c| c.state.as_ref()?.running.as_ref());
         let created = metadata.creation_timestamp.as_ref()?.0;
         let unscheduled = conditions
             .iter()
@@ -121,7 +124,8 @@ impl PodFacts {
             over,
             started: runner.as_ref().is_some_and(|c| c.started == Some(true)),
             ready: runner.as_ref().is_some_and(|c| c.ready),
-            running: runner.as_ref().and_then(|c| c.state.as_ref()?.running.as_ref()).is_some(),
+            running: running.is_some(),
+            running_since: running.and_then(|running| Some(running.started_at.as_ref()?.0)),
             waiting: runner.as_ref().and_then(waiting).map(|w| said(&w.0, &w.1)),
             unscheduled,
             node_lost: is_node_lost(&conditions),
@@ -131,6 +135,12 @@ impl PodFacts {
             settings: annotation(ANNOTATION_SETTINGS),
             displaces: annotation(ANNOTATION_DISPLACES).is_some(),
         })
+    }
+
+    /// Whether its runner found the bounded job done.
+    pub fn has_completed(&self) -> bool {
+        let said = self.last_end.as_ref().and_then(|end| end.message.as_ref());
+        said.is_some_and(|message| message.completed)
     }
 
     /// Whether it still counts: it was not asked to go, and something of it may run.

@@ -1,20 +1,24 @@
 //! The conditions, each about the generation that was observed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use millrace_crds::contract::FailureClass;
+use millrace_crds::contract::{FailureClass, RunnerSettings};
 use millrace_crds::spec::{
     CONDITION_ACCEPTED, CONDITION_COMPLETED, CONDITION_DEGRADED, CONDITION_READY, CONDITION_RECONCILING,
     CONDITION_STALLED, CONDITION_SUSPENDED, StreamingJobStatus,
 };
 
-use super::{condition, is_true};
-use crate::decide::{Decision, is_exhausted, is_ready, trouble};
+use super::{condition, is_true, timestamp};
+use crate::decide::{Decision, age, is_exhausted, is_ready, trouble};
 use crate::facts::{Facts, PodFacts};
 use crate::failure::Failure;
 use crate::validate::{Invalid, Validated};
 
 /// The longest message of a condition, in bytes.
 const MAX_MESSAGE: usize = 4096;
+
+/// A StreamingJob reads to the end once, whatever is edited later: the runners' plan in the job log stands.
+const COMPLETE: &str = "everything that was there was read, committed and published; neither an edit nor a restart reads \
+                        more: to read what has come since, delete the job and create it again";
 
 /// One answer: `True`, `False` or `Unknown`, with a reason and a message.
 struct Answer {
@@ -139,8 +143,8 @@ impl<'a> View<'a> {
         if self.suspended {
             return answer("True", "Suspended", "suspended, as the spec has it; the checkpoint is kept");
         }
-        if self.complete && !self.trying {
-            return answer("True", "Completed", "everything that was there was read, committed and published");
+        if self.complete {
+            return answer("True", "Completed", COMPLETE);
         }
         if self.all_ready {
             let behind = self.valid.is_err() || self.trying;
@@ -161,7 +165,40 @@ impl<'a> View<'a> {
         }
         let reported = self.reported(true).or_else(|| self.reported(false));
         let why = reported.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
+        if let Some((pod, deadline)) = self.idle() {
+            let message = format!(
+                "pod {} has made no progress within the progressDeadline of {deadline} s: it commits nothing, or waits for \
+                 tasks that are its own{}{why}",
+                pod.name,
+                self.behind(pod)
+            );
+            return answer("False", "NoProgress", message);
+        }
         answer("False", "Starting", format!("not every runner holds its tasks and makes progress yet{why}"))
+    }
+
+    /// A pod whose runner is valid and has not done its part for longer than it was told it may, and how many seconds that is.
+    fn idle(&self) -> Option<(&PodFacts, u64)> {
+        let status = &self.decision.status;
+        let active = status.revision.as_ref()?.number;
+        let told = status.term.as_ref().and_then(|term| timestamp(&term.since))?;
+        let of_job = |pod: &&PodFacts| pod.revision == active && pod.ordinal < self.facts.job.parallelism;
+        self.facts.pods.iter().filter(of_job).find_map(|pod| {
+            let is_idle = pod.is_live() && pod.started && !pod.ready && !pod.node_lost;
+            let since = pod.running_since.filter(|_| is_idle)?.max(told);
+            let settings: RunnerSettings = serde_json::from_str(pod.settings.as_ref()?).ok()?;
+            let deadline = settings.progress_deadline_seconds?;
+            (age(self.facts.now, since).as_secs() >= deadline).then_some((pod, deadline))
+        })
+    }
+
+    /// What a runner says of how far it is behind.
+    fn behind(&self, pod: &PodFacts) -> String {
+        let Some(report) = self.facts.reports.get(&pod.name) else { return String::new() };
+        let lag = report.lag.values().map(|lag| lag.records).sum::<u64>();
+        let lag = (!report.lag.is_empty()).then(|| format!("; {lag} messages wait")).unwrap_or_default();
+        let commit = report.last_commit.as_ref().map(|commit| format!("; its last commit was at {}", commit.time));
+        lag + &commit.unwrap_or_default()
     }
 
     fn reconciling(&self) -> Answer {
@@ -176,13 +213,18 @@ impl<'a> View<'a> {
                 _ => answer("True", "Stopping", format!("{left} pods are still stopping")),
             };
         }
-        if self.trying && self.candidate.is_none() {
-            return answer("True", "TryingRevision", "the last change of the spec is being tried beside what runs");
+        if self.trying {
+            let why = self.candidate.as_ref().map(|(pod, failure)| format!(": pod {}: {}", pod.name, failure.message));
+            let why = why.unwrap_or_default();
+            return answer("True", "TryingRevision", format!("the last change of the spec is being tried{why}"));
         }
         let busy = !self.decision.create.is_empty() || !self.decision.delete.is_empty();
         // Nobody knows when a pod goes whose node is not heard of.
         let going = self.facts.pods.iter().any(|pod| pod.deleting && !pod.node_lost);
-        if !self.complete && (busy || going || !self.all_ready) {
+        // They still hand over what they have.
+        let surplus = self.facts.pods.iter().any(|pod| pod.is_live() && pod.ordinal >= self.facts.job.parallelism);
+        let waits = !self.all_ready && self.idle().is_none();
+        if !self.complete && (busy || going || surplus || waits) {
             return answer("True", "BringingAbout", "pods are being started, told or stopped");
         }
         answer("False", "Settled", "the job is as its spec has it")
@@ -232,7 +274,7 @@ impl<'a> View<'a> {
         if self.suspended {
             return answer("False", "Suspended", "");
         }
-        if let Some(refusal) = &self.facts.refusal {
+        if let Some(refusal) = self.facts.refusals.first() {
             return answer("True", &refusal.reason, &*refusal.message);
         }
         let both = [&self.active, &self.candidate];
@@ -266,7 +308,7 @@ impl<'a> View<'a> {
 
     fn completed(&self) -> Answer {
         match self.complete {
-            true => answer("True", "Completed", "everything that was there was read, committed and published"),
+            true => answer("True", "Completed", COMPLETE),
             false => answer(
                 "False",
                 if is_true(&self.facts.job.status, CONDITION_COMPLETED) { "StartedAgain" } else { "NotCompleted" },

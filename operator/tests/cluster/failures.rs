@@ -1,13 +1,18 @@
 //! What goes wrong with pods, and what the operator makes of it.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
 use millrace_crds::contract::{CommitPoint, Degraded, FailureClass, Lag, Phase, RunnerStatus, SavepointPoint};
-use serde_json::json;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::harness::block_on;
 use crate::harness::job::Manifest;
@@ -116,29 +121,126 @@ fn a_pod_without_a_place_degrades_the_job_in_the_schedulers_words_until_it_has_o
     assert_eq!(world.names("orders"), ["orders-0-1"]);
 }
 
+/// A quota of a namespace, counted as the quota's controller does, which is not there.
+fn quota(world: &World, name: &str, hard: &Value, used: &Value) {
+    world.create::<ResourceQuota>(json!({ "metadata": { "name": name }, "spec": { "hard": hard } }));
+    let counted = Patch::Merge(json!({ "status": { "hard": hard, "used": used } }));
+    block_on(world.api::<ResourceQuota>().patch_status(name, &PatchParams::default(), &counted)).unwrap();
+}
+
+/// Waits until the API server, which learns of a quota some time later, refuses an object for it.
+fn wait_until_refused<K>(world: &World, object: Value)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let object: K = serde_json::from_value(object).unwrap();
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    world.wait("the quota to be in force", || {
+        let created = block_on(world.api::<K>().create(&dry, &object));
+        created.is_err_and(|error| error.to_string().contains("exceeded quota"))
+    });
+}
+
+fn lift_quota(world: &World, name: &str) {
+    block_on(world.api::<ResourceQuota>().delete(name, &DeleteParams::default())).unwrap();
+}
+
 #[test]
 fn a_quota_degrades_the_job_in_the_api_servers_words_and_what_is_mended_is_used_within_a_minute() {
     let world = World::new();
     let _operator = world.operator();
-    let name = world.create::<ResourceQuota>(json!({
-        "metadata": { "name": "one-pod" }, "spec": { "hard": { "pods": "1" } },
-    }));
-    // As the quota's controller does, which is not there.
-    let counted = json!({ "status": { "hard": { "pods": "1" }, "used": { "pods": "0" } } });
-    let quotas = world.api::<ResourceQuota>();
-    block_on(quotas.patch_status(&name.name_any(), &PatchParams::default(), &Patch::Merge(counted))).unwrap();
-
+    quota(&world, "one-pod", &json!({ "pods": "1" }), &json!({ "pods": "0" }));
     world.apply(&Manifest::new("orders").parallelism(2));
     let degraded = world.wait_for("orders", "Degraded", "True", "QuotaExceeded");
     assert!(degraded.message.contains("exceeded quota: one-pod"), "{}", degraded.message);
     world.wait_for("orders", "Ready", "False", "Starting");
     assert_eq!(world.pods("orders").len(), 1);
     let kept = world.uids("orders");
-    block_on(quotas.delete(&name.name_any(), &DeleteParams::default())).unwrap();
+    lift_quota(&world, "one-pod");
     world.within_time("the other pod", Duration::from_secs(90), || (world.pods("orders").len() == 2).then_some(()));
     world.wait_until_runs("orders", 2);
     world.wait_for("orders", "Degraded", "False", "NotDegraded");
     assert!(world.uids("orders").contains(&kept[0]));
+}
+
+#[test]
+fn a_quota_on_what_is_no_pod_is_said_and_holds_up_nothing_else() {
+    let world = World::new();
+    let _operator = world.operator();
+    world.apply(&Manifest::new("orders"));
+    world.wait_until_runs("orders", 1);
+    let one = json!({ "configmaps": "1" });
+    quota(&world, "one-config-map", &one, &one);
+    wait_until_refused::<ConfigMap>(&world, json!({ "metadata": { "name": "probe" } }));
+    world.apply(&Manifest::new("orders").query("SELECT id + 1 AS id FROM orders"));
+    let degraded = world.wait_for("orders", "Degraded", "True", "QuotaExceeded");
+    assert!(degraded.message.contains("cannot create ConfigMap orders-r2: "), "{}", degraded.message);
+    assert!(degraded.message.contains("exceeded quota: one-config-map"), "{}", degraded.message);
+    world.wait_for("orders", "Ready", "True", "PreviousRevisionRunning");
+    // What runs is replaced as if nothing were the matter.
+    world.delete_pod("orders-0-1");
+    world.within_time("a new pod", Duration::from_secs(15), || (!world.names("orders").is_empty()).then_some(()));
+    assert!(world.pods("orders").iter().all(|pod| play::revision(pod) == 1));
+    lift_quota(&world, "one-config-map");
+    world.within_time("the edit", Duration::from_secs(90), || {
+        world.condition("orders", "Ready").filter(|ready| ready.reason == "Running")
+    });
+    world.wait_for("orders", "Degraded", "False", "NotDegraded");
+
+    let none = json!({ "count/poddisruptionbudgets.policy": "0" });
+    quota(&world, "no-budget", &none, &none);
+    wait_until_refused::<PodDisruptionBudget>(&world, json!({ "metadata": { "name": "probe" }, "spec": {} }));
+    world.patch("orders", json!({ "spec": { "parallelism": 2 } }));
+    let degraded = world.wait_for("orders", "Degraded", "True", "QuotaExceeded");
+    assert!(degraded.message.contains("cannot apply the disruption budget: "), "{}", degraded.message);
+    world.wait_until_runs("orders", 2);
+    lift_quota(&world, "no-budget");
+    world.within_time("the disruption budget", Duration::from_secs(90), || world.list::<PodDisruptionBudget>().pop());
+    world.wait_for("orders", "Degraded", "False", "NotDegraded");
+}
+
+#[test]
+fn a_runner_that_commits_nothing_while_input_waits_is_not_ready_and_one_that_is_caught_up_is() {
+    let world = World::new();
+    let _operator = world.operator();
+    let says = |records| RunnerStatus {
+        phase: Phase::Running,
+        last_commit: Some(CommitPoint { seq: 41, time: "2026-01-31T12:00:00Z".into() }),
+        lag: [("orders".to_owned(), Lag { records })].into(),
+        ..RunnerStatus::default()
+    };
+    let runner = Runner::start(says(0));
+    world.kubelet.places("orders-0-1", runner.address);
+    let trigger = json!({ "interval": "1s" });
+    world.apply(&Manifest::new("orders").with("trigger", trigger).with("progressDeadline", "2s"));
+    world.wait_until_runs("orders", 1);
+    let uids = world.uids("orders");
+    let settings = world.pods("orders")[0].annotations()["millrace.dev/settings"].clone();
+    assert_eq!(settings, r#"{"progressDeadlineSeconds":2}"#);
+    world.wait("its last commit", || world.status("orders").last_commit.is_some());
+    world.stays("idle and caught up counts as progress", Duration::from_secs(4), || {
+        world.condition("orders", "Ready").is_some_and(|ready| ready.status == "True")
+    });
+
+    // The runner's own readiness probe says so; here it is played.
+    runner.answers(Some(says(500)));
+    world.kubelet.plays(play::starts);
+    let ready = world.wait_for("orders", "Ready", "False", "NoProgress");
+    assert!(ready.message.contains("progressDeadline of 2 s"), "{}", ready.message);
+    world.wait("the lag to be said", || {
+        let ready = world.condition("orders", "Ready").unwrap();
+        ready.message.contains("500 messages wait; its last commit was at 2026-01-31T12:00:00Z")
+    });
+    assert_eq!(world.uids("orders"), uids, "nothing restarts for it");
+
+    world.patch("orders", json!({ "spec": { "progressDeadline": "90s" } }));
+    world.wait("the new deadline to reach the runner", || {
+        world.pods("orders")[0].annotations()["millrace.dev/settings"] == r#"{"progressDeadlineSeconds":90}"#
+    });
+    world.kubelet.plays(play::works);
+    world.wait_until_runs("orders", 1);
+    assert_eq!(world.uids("orders"), uids);
+    assert_eq!(world.status("orders").revision.unwrap().number, 1, "a deadline is no revision");
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn a_suspended_job_has_no_pods_and_comes_back_with_higher_numbers() {
 fn a_bounded_job_is_complete_when_a_runner_says_so_and_its_pods_go_after_their_time() {
     let world = World::new();
     let _operator = world.operator();
-    world.apply(&Manifest::new("orders").with("trigger", json!({ "availableNow": {} })));
+    world.apply(&Manifest::new("orders").bounded());
     world.wait_until_runs("orders", 1);
     let ending = Ending::complete();
     world.kubelet.plays(move |pod| play::succeeded(pod, &ending));
@@ -148,10 +148,36 @@ fn a_bounded_job_is_complete_when_a_runner_says_so_and_its_pods_go_after_their_t
 }
 
 #[test]
+fn a_completed_job_that_is_edited_tries_the_edit_once_and_says_how_to_read_again() {
+    let world = World::new();
+    let _operator = world.operator();
+    let ending = Ending::complete();
+    world.kubelet.plays(move |pod| play::succeeded(pod, &ending));
+    let manifest = Manifest::new("orders").bounded();
+    world.apply(&manifest);
+    world.wait_for("orders", "Completed", "True", "Completed");
+    // The runner of the next revision learns from the job log that nothing is left to read.
+    world.apply(&manifest.query("SELECT id + 1 AS id FROM orders"));
+    let completed = world.wait_for("orders", "Completed", "True", "Completed");
+    assert!(completed.message.contains("delete the job and create it again"), "{}", completed.message);
+    world.wait_for("orders", "Reconciling", "False", "Settled");
+    world.wait("the second revision", || world.status("orders").revision.unwrap().number == 2);
+    world.stays("one pod tried it and is kept", Duration::from_secs(3), || {
+        let created = world.kubelet.history(|history| history.created());
+        created == ["orders-0-1", "orders-0-2"] && !world.names("orders").is_empty()
+    });
+    let nonce = json!({ "metadata": { "annotations": { "millrace.dev/restart-nonce": "1" } } });
+    world.patch("orders", nonce);
+    world.wait("the third revision", || world.status("orders").revision.unwrap().number == 3);
+    world.wait_for("orders", "Completed", "True", "Completed");
+    world.wait("its pod alone", || world.names("orders") == ["orders-0-3"]);
+}
+
+#[test]
 fn an_exit_with_zero_that_does_not_say_complete_is_a_failure() {
     let world = World::new();
     let _operator = world.operator();
-    world.apply(&Manifest::new("orders").with("trigger", json!({ "availableNow": {} })));
+    world.apply(&Manifest::new("orders").bounded());
     world.wait_until_runs("orders", 1);
     let ending = Ending::now(0, "Completed");
     world.kubelet.plays_one("orders-0-1", move |pod| play::succeeded(pod, &ending));

@@ -31,6 +31,11 @@ impl Manifest {
         self
     }
 
+    /// The same, reading what there is and then done.
+    pub fn bounded(self) -> Self {
+        self.with("trigger", json!({ "availableNow": {} }))
+    }
+
     /// The same with so many runners.
     pub fn parallelism(self, runners: u32) -> Self {
         self.with("parallelism", runners)

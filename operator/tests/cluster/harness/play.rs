@@ -50,20 +50,20 @@ pub fn term(pod: &Pod) -> Option<TermRequest> {
 }
 
 /// Its process runs, and has not found its job valid yet.
-pub fn begins(_: &Pod) -> Value {
-    running(false, false)
+pub fn begins(pod: &Pod) -> Value {
+    running(pod, false, false)
 }
 
 /// Its process has found its job valid; it holds no tasks.
-pub fn starts(_: &Pod) -> Value {
-    running(true, false)
+pub fn starts(pod: &Pod) -> Value {
+    running(pod, true, false)
 }
 
 /// A runner as it should be: valid, and ready when the term is of its revision and has a place for it.
 pub fn works(pod: &Pod) -> Value {
     let own = format!("{}-{}", revision(pod), label(pod, LABEL_REVISION));
     let has_place = term(pod).is_some_and(|term| term.revision == own && ordinal(pod) < term.parallelism);
-    running(true, has_place)
+    running(pod, true, has_place)
 }
 
 /// Its node is not heard of any more: what was reported last stays, and the node controller takes `Ready` back.
@@ -152,8 +152,9 @@ pub fn failed(_: &Pod, reason: &str, message: &str) -> Value {
     json!({ "phase": "Failed", "reason": reason, "message": message })
 }
 
-fn running(started: bool, ready: bool) -> Value {
-    with_state(json!({ "running": { "startedAt": "2026-11-21T12:00:00Z" } }), started, ready)
+fn running(pod: &Pod, started: bool, ready: bool) -> Value {
+    let since = seconds(pod.metadata.creation_timestamp.as_ref().unwrap().0);
+    with_state(json!({ "running": { "startedAt": since } }), started, ready)
 }
 
 fn with_state(state: Value, started: bool, ready: bool) -> Value {
