@@ -49,6 +49,7 @@ build: docs
 servers: build
 	@tests/phase servers tests/servers/setup
 	@tests/phase apiserver tests/servers/setup-apiserver
+	@tests/phase kstatus tests/servers/setup-kstatus
 
 # Two tests at a time: each may drive a runner beside the shared broker and store. All but `e2e`, which needs a cluster.
 integration: servers

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::job::MAX_JOB_NAME;
 use crate::spec::StreamingJob;
 
-/// The one default in the schema: the scale subresource and disruption budgets read `spec.parallelism` before anyone else.
+/// The one default in a spec's schema: the scale subresource and disruption budgets read `spec.parallelism` before anyone else.
 const PARALLELISM: &str = "parallelism";
 
 /// The definition of StreamingJob that is installed in a cluster.
@@ -19,6 +19,7 @@ pub fn crd() -> CustomResourceDefinition {
         let Ok(mut value) = serde_json::to_value(&*schema) else { continue };
         tidy(&mut value, "");
         name_rules(&mut value);
+        nothing_observed(&mut value);
         if let Ok(tidied) = serde_json::from_value(value) {
             *schema = tidied;
         }
@@ -103,6 +104,13 @@ fn name_rules(schema: &mut Value) {
     }
 }
 
+/// A status that nobody has written yet: tools that wait for a job take one without any for done.
+fn nothing_observed(schema: &mut Value) {
+    if let Some(Value::Object(status)) = schema.pointer_mut("/properties/status") {
+        status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -153,7 +161,7 @@ mod tests {
                 schema.contains_key("type") || schema.contains_key("x-kubernetes-int-or-string"),
                 "{at} has no type"
             );
-            assert_eq!(schema.contains_key("default"), at == ".spec.parallelism", "{at}");
+            assert_eq!(schema.contains_key("default"), [".spec.parallelism", ".status"].contains(&at), "{at}");
         });
     }
 

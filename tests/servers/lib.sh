@@ -1,4 +1,4 @@
-# Shared by setup and setup-apiserver (sourced): the cache, its lock, and how a step reports.
+# Shared by the scripts beside it (sourced): the cache, its lock, and how a step reports.
 
 cache=${MILLRACE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/millrace}
 mkdir -p "$cache"

@@ -1,7 +1,7 @@
 //! The StreamingJob as it is written: the types behind the custom resource's schema.
 //!
 //! Nothing is checked here beyond what a schema can say, and no default is filled in (except `parallelism`, which
-//! Kubernetes' scale subresource needs): both happen in validation. Every comment on a field is its
+//! Kubernetes' scale subresource needs, and a status that says that nobody has seen the job): both happen in validation. Every comment on a field is its
 //! description in the resource's schema. Every list, map and text has a maximum, so that the cost of the rules is bounded.
 
 mod output;

@@ -25,7 +25,7 @@ pub const CONDITION_COMPLETED: &str = "Completed";
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamingJobStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status is about; -1 until an operator has seen it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Accepted`, `Ready`, `Reconciling`, `Stalled`, `Degraded`, `Suspended`, `Completed`.

@@ -7,6 +7,7 @@ mod failures;
 // The figures use the rest of it.
 #[allow(dead_code)]
 mod harness;
+mod kstatus;
 mod lifecycle;
 mod operators;
 mod rights;

@@ -23,7 +23,7 @@ const TOKEN: &str = "grist-and-flour";
 #[derive(Debug)]
 pub struct ApiServer {
     server: Process,
-    etcd: Process,
+    _etcd: Process,
     directory: TempDir,
     port: u16,
 }
@@ -50,7 +50,7 @@ impl ApiServer {
         let (client, peer, port) = (free_port()?, free_port()?, free_port()?);
         let etcd = start_etcd(directory.path(), &log, client, peer)?;
         let server = start_server(directory.path(), &log, client, port)?;
-        let mut started = ApiServer { server, etcd, directory, port };
+        let mut started = ApiServer { server, _etcd: etcd, directory, port };
         started
             .wait_until_ready()
             .with_context(|| format!("kube-apiserver did not start; the end of its log:\n{}", tail(&log)))?;
@@ -97,11 +97,6 @@ impl ApiServer {
         let path = self.directory.path().join(unique("kubeconfig"));
         std::fs::write(&path, config.to_string()).with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
-    }
-
-    /// The process ids of the API server and of etcd.
-    pub fn pids(&self) -> [u32; 2] {
-        [self.server.pid(), self.etcd.pid()]
     }
 
     /// Freezes the API server, or lets it go on: it takes connections and does not answer.

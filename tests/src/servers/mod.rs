@@ -47,6 +47,16 @@ pub fn installed_apiserver(name: &str) -> Result<PathBuf> {
     find(&INSTALLED, "setup-apiserver", name)
 }
 
+/// Where `tests/servers/setup-kstatus` put `KSTATUS`; otherwise as [`installed`].
+///
+/// # Errors
+///
+/// As for [`installed`].
+pub fn installed_kstatus(name: &str) -> Result<PathBuf> {
+    static INSTALLED: Once<HashMap<String, PathBuf>> = Once::new();
+    find(&INSTALLED, "setup-kstatus", name)
+}
+
 /// A port on loopback that nothing listens on and that this process gives out once only. It lies below the range from
 /// which the kernel takes the ports of outgoing connections, so none of those takes it before the server does.
 ///

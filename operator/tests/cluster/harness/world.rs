@@ -10,7 +10,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::NamespaceResourceScope as Scope;
+use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope as Scope};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use millrace_crds::spec::{StreamingJob, StreamingJobStatus};
 use millrace_tests::servers::apiserver::ApiServer;
@@ -112,8 +112,8 @@ impl World {
     /// Writes into a job's status, as only an operator should.
     pub fn patch_status(&self, job: &str, change: Value) {
         let change = json!({ "status": change });
-        let jobs: Api<kube::core::DynamicObject> =
-            Api::namespaced_with(self.client(), &self.namespace, &kube::core::ApiResource::erase::<StreamingJob>(&()));
+        let kind = ApiResource::erase::<StreamingJob>(&());
+        let jobs: Api<DynamicObject> = Api::namespaced_with(self.client(), &self.namespace, &kind);
         block_on(jobs.patch_status(job, &PatchParams::default(), &Patch::Merge(change))).unwrap();
     }
 
@@ -128,8 +128,12 @@ impl World {
 
     /// Deletes a job as `kubectl delete` does.
     pub fn delete_job(&self, job: &str) {
-        let params =
-            DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        self.delete_job_and(job, PropagationPolicy::Background);
+    }
+
+    /// Deletes a job, and what it owns in this way.
+    pub fn delete_job_and(&self, job: &str, policy: PropagationPolicy) {
+        let params = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
         block_on(self.api::<StreamingJob>().delete(job, &params)).unwrap();
     }
 
@@ -167,6 +171,13 @@ impl World {
     /// A job.
     pub fn job(&self, name: &str) -> StreamingJob {
         block_on(self.api::<StreamingJob>().get(name)).unwrap()
+    }
+
+    /// A job as a client has it that knows nothing of its type.
+    pub fn raw_job(&self, name: &str) -> Value {
+        let kind = ApiResource::erase::<StreamingJob>(&());
+        let jobs: Api<DynamicObject> = Api::namespaced_with(self.client(), &self.namespace, &kind);
+        serde_json::to_value(block_on(jobs.get(name)).unwrap()).unwrap()
     }
 
     /// A job's status.
