@@ -86,6 +86,70 @@ fn what_the_user_sets_wins() {
 }
 
 #[test]
+fn what_a_job_says_of_its_pods_place_and_rights_reaches_them() {
+    let mut spec = spec();
+    spec["runner"] = json!({
+        "image": "registry.example.com/millrace@sha256:1",
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{ "name": "registry" }],
+        "serviceAccountName": "orders",
+        "nodeSelector": { "disk": "fast" },
+        "tolerations": [{ "key": "dedicated", "operator": "Equal", "value": "streams", "effect": "NoSchedule" }],
+        "podTemplate": { "spec": { "priorityClassName": "high" } },
+    });
+    let (_, template) = rendered(spec);
+    let pod = serde_json::to_value(template.spec.unwrap()).unwrap();
+    assert_eq!(pod["containers"][0]["image"], "registry.example.com/millrace@sha256:1");
+    assert_eq!(pod["containers"][0]["imagePullPolicy"], "Always");
+    assert_eq!(pod["imagePullSecrets"], json!([{ "name": "registry" }]));
+    assert_eq!(pod["serviceAccountName"], "orders");
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["nodeSelector"], json!({ "disk": "fast" }));
+    assert_eq!(pod["priorityClassName"], "high");
+    let dedicated = json!([{ "key": "dedicated", "operator": "Equal", "value": "streams", "effect": "NoSchedule" }]);
+    assert_eq!(pod["tolerations"], dedicated);
+}
+
+#[test]
+fn a_job_that_says_nothing_tolerates_a_lost_node_for_five_seconds() {
+    let (_, template) = rendered(spec());
+    let tolerations = template.spec.unwrap().tolerations.unwrap();
+    let found =
+        tolerations.iter().map(|toleration| (toleration.key.as_deref().unwrap(), toleration.toleration_seconds));
+    let lost = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(|key| (key, Some(5)));
+    assert_eq!(found.collect::<Vec<_>>(), lost);
+}
+
+/// The example in the documentation is one that works.
+#[test]
+fn a_workload_identity_by_a_projected_token_is_an_overlay() {
+    let page = include_str!("../../../docs/kubernetes.md");
+    let mut examples = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let example = examples.find(|example| example.contains("serviceAccountToken")).unwrap();
+    let example: Value = serde_saphyr::from_str(example).unwrap();
+    let mut spec = spec();
+    spec["runner"] = example["spec"]["runner"].clone();
+    spec.as_object_mut().unwrap().remove("storage");
+    let (_, template) = rendered(spec);
+    let pod = serde_json::to_value(template.spec.unwrap()).unwrap();
+    assert_eq!(pod["serviceAccountName"], "orders-to-lake");
+    let containers = pod["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 1, "the runner's own container is meant");
+    let env = containers[0]["env"].as_array().unwrap();
+    let file = env.iter().find(|variable| variable["name"] == "AWS_WEB_IDENTITY_TOKEN_FILE").unwrap();
+    assert!(env.iter().any(|variable| variable["name"] == "AWS_ROLE_ARN"));
+    let volumes = pod["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["projected"].is_object()).unwrap();
+    let token = &volume["projected"]["sources"][0]["serviceAccountToken"];
+    assert_eq!(token["audience"], "sts.amazonaws.com");
+    let mounts = containers[0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).unwrap();
+    let path = format!("{}/{}", mount["mountPath"].as_str().unwrap(), token["path"].as_str().unwrap());
+    assert_eq!(file["value"], path.as_str());
+    assert!(mounts.iter().any(|mount| mount["name"] == "job"), "what the runner needs stays");
+}
+
+#[test]
 fn a_misspelt_field_of_a_pod_template_is_refused_by_name() {
     let mut spec = spec();
     spec["runner"]["podTemplate"] = json!({ "spec": { "priorityClass": "high", "containers": [] } });
