@@ -152,6 +152,9 @@ where
 
 /// One reconcile: facts, validation, decision, its application, and what is said about it.
 async fn reconcile(object: Arc<JobObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    // A cache that is still empty would say that a job has nothing. It is waited for here, in the controller's own task: of
+    // several tasks a cache wakes only the one that asked last.
+    context.caches.wait_until_filled().await;
     let began = Instant::now();
     let outcome = {
         let (object, context) = (Arc::clone(&object), Arc::clone(&context));
@@ -175,8 +178,6 @@ async fn reconcile(object: Arc<JobObject>, context: Arc<Context>) -> Result<Acti
 }
 
 async fn once(object: &JobObject, context: &Context) -> Result<Duration, ReconcileError> {
-    // A cache that is still empty would say that a job has nothing.
-    context.caches.wait_until_filled().await;
     let facts = dereference::cached(context, object).await?;
     if facts.job.deleting {
         return Ok(Duration::from_secs(300));

@@ -18,11 +18,18 @@ use crate::harness::world::World;
 fn names_are_unique(history: &History) {
     let mut numbers: Vec<(String, i64)> = Vec::new();
     for event in history.events.iter().filter(|event| event.what == What::Created) {
-        let job = event.pod.rsplitn(3, '-').nth(2).unwrap().to_owned();
-        let number = (job, event.number);
+        let number = (event.job().to_owned(), event.number);
         assert!(!numbers.contains(&number), "{} has a number that was given before", event.pod);
         numbers.push(number);
     }
+}
+
+/// No two pods had one seat for longer than it takes to see that.
+fn seats_are_single(history: &History) {
+    let longest = history.longest_double();
+    let events =
+        history.events.iter().map(|event| format!("{:?} ago: {} {:?}", event.at.elapsed(), event.pod, event.what));
+    assert!(longest < Duration::from_secs(10), "{longest:?}:\n{}", events.collect::<Vec<_>>().join("\n"));
 }
 
 /// A random edit: of the query, of the number of runners, or both; or none at all.
@@ -74,7 +81,7 @@ fn an_operator_that_is_killed_twenty_times_during_edits_brings_them_about_nevert
     assert_eq!(world.uids("quiet"), quiet, "a job that nobody edited was restarted");
     world.kubelet.history(|history| {
         names_are_unique(history);
-        assert!(history.longest_double() < Duration::from_secs(10), "{:?}", history.longest_double());
+        seats_are_single(history);
     });
 }
 
@@ -138,7 +145,7 @@ fn two_operators_at_once_bring_about_what_one_would() {
     assert_eq!(world.uids("quiet"), quiet, "a job that nobody edited was restarted");
     world.kubelet.history(|history| {
         names_are_unique(history);
-        assert!(history.longest_double() < Duration::from_secs(10), "{:?}", history.longest_double());
+        seats_are_single(history);
     });
     world.kubelet.forget();
     world.stays("nothing happens at rest", Duration::from_secs(3), || {

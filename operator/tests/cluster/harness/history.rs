@@ -33,6 +33,13 @@ pub struct Event {
     pub what: What,
 }
 
+impl Event {
+    /// The job whose pod it is.
+    pub fn job(&self) -> &str {
+        self.pod.rsplitn(3, '-').nth(2).unwrap()
+    }
+}
+
 /// Everything that happened, and the pods as they are.
 #[derive(Debug, Default)]
 pub struct History {
@@ -103,10 +110,10 @@ impl History {
 
     /// The longest time for which two pods that were not asked to go had the same seat.
     pub fn longest_double(&self) -> Duration {
-        let mut live: BTreeMap<(i64, u32), Vec<(String, Instant)>> = BTreeMap::new();
+        let mut live: BTreeMap<(&str, i64, u32), Vec<(String, Instant)>> = BTreeMap::new();
         let mut longest = Duration::ZERO;
         for event in &self.events {
-            let of_seat = live.entry((event.revision, event.ordinal)).or_default();
+            let of_seat = live.entry((event.job(), event.revision, event.ordinal)).or_default();
             match event.what {
                 What::Created => of_seat.push((event.uid.clone(), event.at)),
                 What::Deleted => {
