@@ -110,7 +110,7 @@ impl History {
 
     /// The longest time for which two pods that were not asked to go had the same seat.
     pub fn longest_double(&self) -> Duration {
-        let mut live: BTreeMap<(&str, i64, u32), Vec<(String, Instant)>> = BTreeMap::new();
+        let mut live: BTreeMap<_, Vec<(String, Instant)>> = BTreeMap::new();
         let mut longest = Duration::ZERO;
         for event in &self.events {
             let of_seat = live.entry((event.job(), event.revision, event.ordinal)).or_default();
