@@ -78,8 +78,12 @@ fn only_committed_transactions_are_delivered() {
         let range = number * 100..number * 100 + 100;
         producer.transaction(ending, |open| open.send_range(&topic, &messages, range)).unwrap();
     }
-    // 200 messages and one marker a transaction in each partition: the aborted ones are in the log too.
-    assert_eq!(kafka.offsets(&topic).unwrap(), [(0, 204), (0, 204)]);
+    // 200 messages and one marker a transaction in each partition: the aborted ones are in the log too. The broker writes the
+    // last markers after it has answered.
+    wait::until("every marker", Duration::from_secs(60), || {
+        Ok((kafka.offsets(&topic)? == [(0, 204), (0, 204)]).then_some(()))
+    })
+    .unwrap();
 
     let oracle = Oracle::new().unwrap().topic("messages", kafka, &topic);
     let sql = "SELECT count(*)::INT AS n, count(DISTINCT _timestamp)::INT AS times,
