@@ -7,6 +7,7 @@ A CASE is a topic or topic/name; without any, all are meant. With --duckdb Spark
 answer are left out: seconds instead of minutes. V=1 tells how far it is. README.md beside this file describes a case.
 """
 
+import datetime
 import difflib
 import hashlib
 import os
@@ -178,8 +179,8 @@ def by_spark(case, output, spark, marks, late):
         # In complete mode no batch without data follows, which would show the watermark that an epoch ended with.
         if theirs is None or output["outputMode"] == "complete":
             continue
-        theirs = theirs.removesuffix("Z").replace("T", " ").removesuffix(".000")
-        if theirs != (mine.isoformat(" ") if mine else "1970-01-01 00:00:00"):
+        theirs = datetime.datetime.fromisoformat(theirs.removesuffix("Z"))
+        if theirs != (mine or datetime.datetime(1970, 1, 1)):
             raise Disagreement(f"after epoch {epoch} the reference's watermark is {mine}, Spark's {theirs}")
     if late and not dropped:
         raise Disagreement(f"late by the case's condition: {late}; Spark dropped nothing")

@@ -48,8 +48,7 @@ class Spark:
             "spark.ui.showConsoleProgress": "false",
             "spark.driver.memory": "1g",
             # For a few rows, compiling costs more than it saves.
-            "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
-            "-XX:-BytecodeVerificationRemote -Xshare:auto",
+            "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
             "spark.sql.streaming.stateStore.maintenanceInterval": "1h",
             "spark.driver.extraClassPath": str(self.scratch),
             "spark.hadoop.fs.plain.impl": "PlainFiles",
