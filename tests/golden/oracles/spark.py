@@ -86,6 +86,13 @@ class Spark:
         for view in case.views:
             self.frame(case, view["name"]).createOrReplaceTempView(view["name"])
         query = Query(self.frame(case, output["name"]), output["outputMode"], directory)
+        try:
+            return query.columns, *self.drive(case, output, query)
+        finally:
+            query.stop()
+            shutil.rmtree(directory)
+
+    def drive(self, case, output, query):
         emitted, watermarks, dropped, stateful = [], [], 0, False
         for epoch in range(1, case.epochs + 1):
             messages = {source: [] for source in case.sources}
@@ -104,9 +111,7 @@ class Spark:
             flush = {source.name: [{source.column: FLUSH}] for source in timed}
             rows, _ = query.epoch(flush)
             unemitted = [row for row in rows if not any(of_flush(cell) for cell in row)]
-        query.stop()
-        shutil.rmtree(directory)
-        return query.columns, emitted, unemitted, watermarks, dropped
+        return emitted, unemitted, watermarks, dropped
 
     def frame(self, case, name):
         frame = self.session.sql(case.query("spark", name))
