@@ -1,0 +1,1 @@
+"""What computes the expectations: cases as they are written, a reference for watermarks, DuckDB and Spark."""
