@@ -27,3 +27,4 @@ pub mod sink;
 pub mod source;
 pub mod storage;
 pub mod telemetry;
+pub mod watermark;
