@@ -192,7 +192,7 @@ pub enum Beginning {
     /// More bytes are needed: so many from the blob's start.
     Needs(u64),
     /// All that is to be known before its sections are read.
-    Ready(Layout),
+    Ready(Box<Layout>),
 }
 
 /// A blob's header and where its sections are.
@@ -315,7 +315,7 @@ pub fn begin(bytes: &[u8]) -> Result<Beginning, BlobError> {
     }
     let header: Header = serde_json::from_slice(text).map_err(|error| BlobError::Inconsistent(error.to_string()))?;
     check(&header)?;
-    Ok(Beginning::Ready(Layout { header, body: (LEAD + length) as u64 }))
+    Ok(Beginning::Ready(Box::new(Layout { header, body: (LEAD + length) as u64 })))
 }
 
 /// Reads the beginning of a blob that is there as a whole.
@@ -327,7 +327,7 @@ pub fn open(blob: &[u8]) -> Result<Layout, BlobError> {
         Beginning::Needs(wanted) => Err(BlobError::Length { what: "a blob", found: blob.len() as u64, wanted }),
         Beginning::Ready(layout) => {
             check_length("a blob", blob.len() as u64, layout.bytes())?;
-            Ok(layout)
+            Ok(*layout)
         }
     }
 }

@@ -160,7 +160,7 @@ fn the_beginning_of_a_blob_says_how_much_more_it_needs() {
     assert_eq!(begin(&FIXTURE[..10]).unwrap(), Beginning::Needs(24));
     let Beginning::Needs(wanted) = begin(&FIXTURE[..24]).unwrap() else { panic!("complete already") };
     let Beginning::Ready(layout) = begin(&FIXTURE[..wanted as usize]).unwrap() else { panic!("still incomplete") };
-    assert_eq!(layout, open(FIXTURE).unwrap());
+    assert_eq!(*layout, open(FIXTURE).unwrap());
     assert_eq!(layout.bytes(), FIXTURE.len() as u64);
 }
 
