@@ -25,5 +25,7 @@ pub mod queries;
 pub mod secrets;
 pub mod sink;
 pub mod source;
+pub mod state;
 pub mod storage;
 pub mod telemetry;
+pub mod watermark;
