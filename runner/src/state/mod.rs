@@ -16,14 +16,14 @@
 //! ([`KeyedState::restore`]), which a runner that lost some buckets does anyhow for the others it takes on.
 //! The same holds after an error.
 //!
-//! **How it is kept.** Each window is an [instance](instance): an index from the group's key to its newest row, and a
-//! log of immutable [segments](segment). A merge reduces what came, gathers the present rows of just the groups it
-//! touches, reduces both and appends the result: its cost follows the change. [Compaction](compaction) copies, with
+//! **How it is kept.** Each window is an instance: an index from the group's key to its newest row, and a
+//! log of immutable segments. A merge reduces what came, gathers the present rows of just the groups it
+//! touches, reduces both and appends the result: its cost follows the change. Compaction copies, with
 //! every merge, about as many rows as were appended, and so keeps the dead below the living. Closing a window drops its
 //! instance. A deletion is never written down: the watermark in the job log says which windows are gone.
 //!
-//! **Buckets.** Every group belongs to one of 256 [buckets](bucket) by a [hash](hash) of its key without the window;
-//! runners own buckets, and [blobs](blob) can be read by bucket.
+//! **Buckets.** Every group belongs to one of 256 buckets by a hash of its key without the window;
+//! runners own buckets, and blobs can be read by bucket.
 //!
 //! **Memory** is counted (rows, index, bookkeeping) against a limit; above it the dead go first, then there is an
 //! error that says what to do.
